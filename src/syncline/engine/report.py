@@ -1,0 +1,121 @@
+"""What a run tells while it works and when it is done; the CLI and `--json` show nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from ..model import State, TableName
+
+
+class Verdict(StrEnum):
+    """How a table stands at the end of a run."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    NOT_COMPARED = "not compared (source still changing)"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    FOLLOWED = "live"  # a follow that was stopped: nothing was compared, nothing was asked to be
+    PLANNED = "would be copied"  # --dry-run
+    RESUMED = "would go on"  # --dry-run, the stream knows this table
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for. Globs match table names such as `orders` or `sales.orders`.
+
+    `give_up_after` seconds of trouble without progress end a one-off run; a following one never gives up.
+    """
+
+    tables: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    follow: bool = False
+    replace: bool = False
+    dry_run: bool = False
+    remove: bool = False
+    give_up_after: float = 300.0
+    workers: int = 2
+    max_bytes: int = 8 << 20
+    span_rows: int = 50_000
+
+
+@dataclass(slots=True)
+class TableReport:
+    """One table's line of the final report; `seconds` from its first copied row to being live."""
+
+    table: TableName
+    verdict: Verdict
+    target: TableName | None = None
+    rows_copied: int = 0
+    changes_applied: int = 0
+    seconds: float = 0.0
+    detail: str = ""
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows copied a second; 0 when none were."""
+        return self.rows_copied / self.seconds if self.seconds else 0.0
+
+
+@dataclass(slots=True)
+class Report:
+    """The final report of a run."""
+
+    stream: str
+    source: str
+    target: str
+    tables: list[TableReport] = field(default_factory=list)
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)  # what is left behind and why, and other remarks
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every table is as it was asked to be, else 1."""
+        fine = (Verdict.EQUAL, Verdict.FOLLOWED, Verdict.PLANNED, Verdict.RESUMED)
+        return 0 if all(table.verdict in fine for table in self.tables) else 1
+
+
+class Observer(Protocol):
+    """Is told what goes on, from several threads; returns quickly."""
+
+    def planned(self, tables: Sequence[tuple[TableName, int | None]]) -> None:
+        """These tables take part, with the rows they are thought to have."""
+
+    def notice(self, text: str) -> None:
+        """One sentence: a wait and whose fault it is, a retry, a skipped table."""
+
+    def state(self, table: TableName, state: State, detail: str) -> None:
+        """A table came into a state."""
+
+    def copied(self, table: TableName, rows: int, nbytes: int) -> None:
+        """So many more rows of a table, of so many bytes, are committed at the target."""
+
+    def applied(self, table: TableName, changes: int) -> None:
+        """So many more changes of a table are committed at the target."""
+
+    def behind(self, nbytes: int) -> None:
+        """How much of the source's log is not applied yet."""
+
+    def comparing(self, table: TableName) -> None:
+        """A table's rows are being compared."""
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def planned(self, tables: Sequence[tuple[TableName, int | None]]) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+    def state(self, table: TableName, state: State, detail: str) -> None: ...
+
+    def copied(self, table: TableName, rows: int, nbytes: int) -> None: ...
+
+    def applied(self, table: TableName, changes: int) -> None: ...
+
+    def behind(self, nbytes: int) -> None: ...
+
+    def comparing(self, table: TableName) -> None: ...

@@ -1,0 +1,42 @@
+"""The words of the project as values: types, schemas, rows, changes, batches, positions, spans, digests.
+
+Nothing here does IO, and nothing here knows any one system. Everything that is persisted in a target
+(schemas, states, spans, marks) has its JSON form here.
+"""
+
+from .batch import Batch, Changes, Mark, SchemaChange, Segment, Truncate
+from .digest import CANONICAL, Digest, digest_rows
+from .position import Identity, Lag, Position
+from .rows import ARROW, Rows
+from .schema import Column, ForeignKey, Index, Schema, TableName
+from .span import Span
+from .state import SpanRecord, State, TableState
+from .types import Kind, Type
+
+__all__ = [
+    "ARROW",
+    "CANONICAL",
+    "Batch",
+    "Changes",
+    "Column",
+    "Digest",
+    "ForeignKey",
+    "Identity",
+    "Index",
+    "Kind",
+    "Lag",
+    "Mark",
+    "Position",
+    "Rows",
+    "Schema",
+    "SchemaChange",
+    "Segment",
+    "Span",
+    "SpanRecord",
+    "State",
+    "TableName",
+    "TableState",
+    "Truncate",
+    "Type",
+    "digest_rows",
+]

@@ -1,0 +1,61 @@
+"""Where a stream stands, and in whose log."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, NewType
+
+Position = NewType("Position", str)
+"""A place in a source's log: short printable text that only that source's connector reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which store this is, whatever its address.
+
+    `system` names the connector, `instance` the installation (PostgreSQL's system identifier, a file's
+    real path), `database` the database in it. `incarnation` is what a restore, a failover or a file put
+    in another's place changes (timeline, log uuid; '' before there is one): a saved incarnation that
+    differs means a Gap (Promise 7).
+    """
+
+    system: str
+    instance: str
+    database: str
+    incarnation: str = ""
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that name the store in streams and marks; not of the incarnation."""
+        text = "\0".join((self.system, self.instance, self.database))
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The persisted form."""
+        return {
+            "system": self.system,
+            "instance": self.instance,
+            "database": self.database,
+            "incarnation": self.incarnation,
+        }
+
+    @classmethod
+    def from_json(cls, members: dict[str, Any]) -> Identity:
+        """The identity that `to_json` wrote."""
+        return cls(**members)
+
+
+def stream_name(source: Identity, target: Identity) -> str:
+    """The stable name of the stream between two stores, valid as a slot's and a publication's name."""
+    pair = hashlib.blake2b(f"{source.id} {target.id}".encode(), digest_size=6).hexdigest()
+    return f"syncline_{pair}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a position is behind its source's log: `bytes` (or rows, where the log is a table) to read,
+    and the log `retained_bytes` the source keeps for the stream."""
+
+    bytes: int
+    retained_bytes: int

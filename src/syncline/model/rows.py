@@ -1,0 +1,107 @@
+"""Rows in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+ARROW = "arrow"
+"""The format that every connector reads and writes: one Arrow array a column, as `Type.arrow` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table in the named columns.
+
+    In the format `arrow`, `arrays` holds one array of `count` cells a column, and `unsent` one boolean
+    array or None a column: true where the log did not send the cell. NULL, value and unsent are three
+    things (Promise 3); under an unsent cell the array holds NULL. In any other format `raw` holds
+    `count` rows as bytes of a wire format that both ends speak.
+    """
+
+    columns: tuple[str, ...]
+    count: int
+    arrays: tuple[pa.Array, ...] = ()
+    unsent: tuple[pa.Array | None, ...] = ()
+    format: str = ARROW
+    raw: bytes = b""
+
+    @classmethod
+    def of(
+        cls,
+        columns: Sequence[str],
+        arrays: Sequence[pa.Array],
+        unsent: Sequence[pa.Array | None] | None = None,
+    ) -> Rows:
+        """Rows in the format `arrow`; masks without a true cell become None."""
+        masks = tuple(mask if mask is not None and mask.true_count else None for mask in unsent or ())
+        return cls(
+            columns=tuple(columns),
+            count=len(arrays[0]) if arrays else 0,
+            arrays=tuple(arrays),
+            unsent=masks or (None,) * len(arrays),
+        )
+
+    @classmethod
+    def wire(cls, columns: Sequence[str], format: str, raw: bytes, count: int) -> Rows:
+        """Rows as the bytes of a wire format."""
+        return cls(columns=tuple(columns), count=count, format=format, raw=raw)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes these rows take, for bounding queues."""
+        return len(self.raw) + sum(int(array.nbytes) for array in self.arrays)
+
+    def array(self, column: str) -> pa.Array:
+        """The cells of one column."""
+        return self.arrays[self.columns.index(column)]
+
+    def mask(self, column: str) -> pa.Array | None:
+        """True where the cell of that column was not sent; None when all were."""
+        return self.unsent[self.columns.index(column)]
+
+    def select(self, columns: Iterable[str]) -> Rows:
+        """The same rows with only these columns, in this order."""
+        at = [self.columns.index(name) for name in columns]
+        return Rows(
+            tuple(self.columns[i] for i in at),
+            self.count,
+            tuple(self.arrays[i] for i in at),
+            tuple(self.unsent[i] for i in at),
+        )
+
+    def take(self, indices: Sequence[int]) -> Rows:
+        """The rows at these places, in this order."""
+        at = pa.array(indices, pa.int64())
+        masks = [None if mask is None else mask.take(at) for mask in self.unsent]
+        taken = Rows.of(self.columns, [array.take(at) for array in self.arrays], masks)
+        return taken if self.arrays else Rows((), len(indices))
+
+    def tuples(self) -> list[tuple[Any, ...]]:
+        """The rows as Python tuples; for keys and for stores that take rows one by one."""
+        if not self.arrays:
+            return [()] * self.count
+        return list(zip(*(array.to_pylist() for array in self.arrays), strict=True))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Rows]) -> Rows:
+        """All rows of the parts, which have the same columns in the same order."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        arrays = [pa.concat_arrays(arrays) for arrays in zip(*(part.arrays for part in parts), strict=True)]
+        masks: list[pa.Array | None] = []
+        for column in range(len(first.columns)):
+            if all(part.unsent[column] is None for part in parts):
+                masks.append(None)
+            else:
+                masks.append(pa.concat_arrays([_mask(part, column) for part in parts]))
+        return cls.of(first.columns, arrays, masks)
+
+
+def _mask(rows: Rows, column: int) -> pa.Array:
+    mask = rows.unsent[column]
+    return pa.repeat(pa.scalar(False), rows.count) if mask is None else mask
