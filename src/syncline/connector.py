@@ -223,8 +223,8 @@ class Target(Store, Protocol):
         side stream is gone. Corruption unless both positions are the same, Superseded as in `begin`."""
 
     def swap(self, claim: Claim, states: Sequence[TableState]) -> None:
-        """One transaction: each table built aside takes the place of the old one, with its privileges, and
-        the states are recorded."""
+        """One transaction: each of these tables, all built aside, takes the place of the old one, with its
+        privileges, and the given states (in which `aside` is False again) are recorded."""
 
     def mark_removing(self, claim: Claim) -> None:
         """Record that the stream is being taken away: the next run finishes a removal that was killed."""

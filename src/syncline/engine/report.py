@@ -90,6 +90,9 @@ class Observer(Protocol):
     def state(self, table: TableName, state: State, detail: str) -> None:
         """A table came into a state."""
 
+    def resumed(self, table: TableName, rows: int) -> None:
+        """The ledger holds so many rows of a table already; its copy goes on from there."""
+
     def copied(self, table: TableName, rows: int, nbytes: int) -> None:
         """So many more rows of a table, of so many bytes, are committed at the target."""
 
@@ -111,6 +114,8 @@ class Silent:
     def notice(self, text: str) -> None: ...
 
     def state(self, table: TableName, state: State, detail: str) -> None: ...
+
+    def resumed(self, table: TableName, rows: int) -> None: ...
 
     def copied(self, table: TableName, rows: int, nbytes: int) -> None: ...
 

@@ -88,6 +88,16 @@ class Batch:
         """The bytes its segments take, for bounding queues."""
         return sum(segment.nbytes for segment in self.segments)
 
+    def paths(self) -> dict[TableName, Path]:
+        """The path of each table that the batch writes."""
+        paths: dict[TableName, Path] = {}
+        for segment in self.segments:
+            if isinstance(segment, Changes):
+                paths[segment.table] = segment.path
+            elif isinstance(segment, Truncate):
+                paths.update(dict.fromkeys(segment.tables, segment.path))
+        return paths
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:

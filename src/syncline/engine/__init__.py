@@ -1,0 +1,11 @@
+"""Copies tables, follows logs and applies what they tell, between any two stores of the contract.
+
+In: two functions that open a Source and a Target, and the user's options. Out: rows at the target, a
+report. May import `verify`, the contract, the model and errors; never a connector.
+
+    plan      which tables take part, and why others do not; touches nothing
+    copy      spans of tables, in parallel, each recorded in the ledger with its rows
+    fold      several changes of a key become one
+    stream    one source feeding one target: reads, applies, promotes tables to live
+    pipeline  a run from start to report: claim, attach, copy, side stream, join, compare, remove
+"""

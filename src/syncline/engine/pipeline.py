@@ -1,0 +1,357 @@
+"""A run from start to report: claim, attach, copy, catch up, side stream, join, compare, remove."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .. import failpoints
+from ..connector import Claim, Source, Target
+from ..errors import NeedsOperator, Refused, SynclineError, Transient
+from ..model import Identity, Position, Schema, Span, State, TableState
+from ..model.position import stream_name
+from ..verify.compare import Finding, compare, compare_at_rest, digest_scheme
+from .plan import NewTable, Plan, make_plan
+from .report import Observer, Options, Report, TableReport, Verdict
+from .retry import Patience
+from .stores import Stores
+from .stream import Stream
+from .tally import Tally
+
+VERDICTS = {
+    Finding.EQUAL: Verdict.EQUAL,
+    Finding.DIFFERENT: Verdict.DIFFERENT,
+    Finding.UNPROVEN: Verdict.NOT_COMPARED,
+}
+
+
+class Pipeline:
+    """One run of `syncline sync`.
+
+    Everything a run has reached is in the target, so that a run is a loop of attempts: each opens its
+    stores, claims the stream, finds where it stands and goes on; Transient errors lead to the next attempt.
+    `report` is what has been reached so far, also after `run` has raised.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        open_target: Callable[[], Target],
+        options: Options,
+        observer: Observer,
+    ) -> None:
+        self._options = options
+        self._stores = Stores(open_source, open_target)
+        self._observer = Tally(observer)
+        self._patience = Patience(None if options.follow else options.give_up_after)
+        self._fences: dict[str, int] = {}
+        self._planned = False
+        self.report = Report("", "", "")
+
+    def run(self) -> Report:
+        """Do what the options ask for. Interrupted after `stop`, else the errors of `syncline.errors`."""
+        begun = time.monotonic()
+        try:
+            while True:
+                try:
+                    return self._attempt()
+                except SynclineError as error:
+                    if self._stores.stopped:
+                        self._stores.check()
+                    if not self._passes(error):
+                        raise
+                    pause = self._patience.pause(error)
+                    self._observer.notice(f"{error}; trying again")
+                    self._stores.close()
+                    self._stores.wait(pause)
+        finally:
+            self._stores.close()
+            self.report.seconds = time.monotonic() - begun
+            self._observer.fill(self.report)
+
+    def stop(self, signal_number: int = 2) -> None:
+        """End the run from a signal handler or another thread; `run` raises Interrupted."""
+        self._stores.stop(signal_number)
+
+    def _passes(self, error: SynclineError) -> bool:
+        """Whether trying again may help: an address that refuses us after it had let us in (a name server
+        is away, a password is being changed) may let us in again."""
+        refused_later = self._planned and isinstance(error, Refused) and error.operation.startswith("connect")
+        return isinstance(error, Transient) or refused_later
+
+    def _attempt(self) -> Report:
+        source, target = self._stores.source(), self._stores.target()
+        here, there = source.identity(), target.identity()
+        if here.id == there.id:
+            raise Refused("sync", source.name, "it is the target as well", "name two databases")
+        name = stream_name(here, there)
+        self.report.stream, self.report.source, self.report.target = name, source.name, target.name
+        if self._options.remove:
+            return self._remove(name, source, target)
+        known = target.peek(name)
+        if known and known.removing and not source.attached(name):
+            return self._finish_removal(known, source, target)
+        if known and known.position:
+            known = self._check_log(known, here, source, target)
+        plan = make_plan(source, target, known, self._options)
+        self._tell(plan, target)
+        if self._options.dry_run:
+            return self._dry_report(plan)
+        self._planned = True
+        return self._sync(name, plan, source, target)
+
+    def _tell(self, plan: Plan, target: Target) -> None:
+        self._observer.planned(
+            [(state.schema.table, state.schema.estimated_rows) for state in plan.known.values()]
+            + [(new.schema.table, new.schema.estimated_rows) for new in plan.new]
+        )
+        reports = {table.table: table for table in self.report.tables}
+        for table, reason in plan.skipped.items():
+            if table not in reports:
+                self._observer.notice(f"skipping table {table}: {reason}")
+                reports[table] = TableReport(table, Verdict.SKIPPED, detail=reason)
+        for state in plan.known.values():
+            table = state.schema.table
+            reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
+        for new in plan.new:
+            table = new.schema.table
+            reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
+        self.report.tables = sorted(reports.values(), key=lambda report: report.table)
+
+    def _dry_report(self, plan: Plan) -> Report:
+        details = {new.schema.table: _intention(new) for new in plan.new}
+        for table in self.report.tables:
+            if table.table in details:
+                table.verdict, table.detail = Verdict.PLANNED, details[table.table]
+            elif table.verdict is not Verdict.SKIPPED:
+                table.verdict = Verdict.RESUMED
+        return self.report
+
+    def _check_log(self, known: Claim, here: Identity, source: Source, target: Target) -> Claim | None:
+        """Promise 7: a log that does not hold everything after the position is a Gap, and says so. With
+        --replace everything is taken away and begun anew beside the old tables."""
+        assert known.position
+        try:
+            if known.source and known.source.incarnation != here.incarnation:
+                raise NeedsOperator(
+                    "go on with",
+                    f"stream {known.stream}",
+                    f"the source is not what it was: {known.source.incarnation} became {here.incarnation}, "
+                    "so it was restored, promoted or replaced, and its log may lack changes",
+                    "run with --replace to copy its tables anew and swap them in",
+                )
+            source.check_log(known.stream, known.position)
+        except NeedsOperator as gap:
+            if not self._options.replace:
+                if not self._options.dry_run:
+                    self._record_gap(known, gap, target)
+                raise
+            self._observer.notice(f"{gap.reason}: everything is copied anew")
+            if self._options.dry_run:
+                return None
+            for stream in (known.stream, side_name(known.stream)):
+                source.detach(stream)
+                target.forget(stream)
+            return None
+        return known
+
+    def _record_gap(self, known: Claim, gap: NeedsOperator, target: Target) -> None:
+        claim = self._claim(target, known.stream)
+        stream = self._stream(claim, None, target)
+        stream.settle([replace(s, state=State.GAP, detail=gap.reason) for s in claim.tables.values()])
+
+    def _claim(self, target: Target, name: str) -> Claim:
+        """Take the fence; after an error only if nobody else took it meanwhile (Promise 2)."""
+        claim = target.claim(name, self._fences.get(name))
+        self._fences[name] = claim.fence
+        return claim
+
+    def _stream(self, claim: Claim, lookup: Source | None, target: Target) -> Stream:
+        return Stream(
+            self._stores,
+            lookup or self._stores.source(),
+            target,
+            claim,
+            self._options,
+            self._observer,
+            self._patience.progress,
+        )
+
+    def _sync(self, name: str, plan: Plan, source: Source, target: Target) -> Report:
+        """Bring every table of the plan to live, and do what the mode asks for then."""
+        main = self._stream(self._claim(target, name), source, target)
+        side = side_name(name)
+        beside = target.peek(side)
+        if beside is None or beside.position is None:
+            # A run died before the side stream began, or after it had joined.
+            source.detach(side)
+            target.forget(side)
+            beside = None
+        new = plan.new
+        if beside is not None:
+            new = [table for table in new if table.schema.table not in beside.tables]
+        if main.has_live or beside is not None:
+            while beside is not None or new:
+                self._add_beside(main, side, new if beside is None else [])
+                new, beside = [] if beside is None else new, None
+            main.catch_up(source.ceiling())
+        else:
+            self._enter(main, new, source)
+            main.copy()
+            main.catch_up(source.ceiling())
+        if self._options.follow:
+            main.follow(done=lambda: self._stores.stopped)
+            self._stores.check()
+        return self._conclude(main)
+
+    def _enter(self, stream: Stream, new: Sequence[NewTable], source: Source) -> None:
+        """Attach the stream's tables to the log, wait for a floor, take the new ones in."""
+        if not new:
+            return
+        fresh = stream.claim.position is None
+        try:
+            source.attach(stream.claim.stream, [table.schema for table in new], self._observer.notice)
+            failpoints.hit("attach.done")
+            floor = source.floor(self._observer.notice)
+            stream.enter([self._initial(table, floor, source, stream.target) for table in new], floor)
+        except (Refused, NeedsOperator):
+            if fresh:  # nothing was copied: leave nothing behind
+                source.detach(stream.claim.stream)
+                stream.target.forget(stream.claim.stream)
+            raise
+
+    def _initial(self, new: NewTable, floor: Position, source: Source, target: Target) -> TableState:
+        """The first state of a table; one that is at the target already is not copied, if it still is."""
+        schema = new.schema
+        state = TableState(schema, State.COPYING, floor=floor, created=new.made, aside=new.aside)
+        if not new.adopted:
+            return state
+        scheme = digest_scheme(source, target)
+        wanted = source.digest(schema, Span(), scheme)
+        goal = source.ceiling()
+        if target.digest(schema, Span(), scheme) != wanted:
+            raise NeedsOperator(
+                "sync",
+                f"table {schema.table}",
+                f"{target.name} holds other rows since it changed while it was compared",
+                "run again when it is quiet, or use --replace",
+            )
+        return replace(state, state=State.CATCHING_UP, goal=goal)
+
+    def _add_beside(self, main: Stream, side: str, new: Sequence[NewTable]) -> None:
+        """Add tables to a live stream: they are copied and caught up by a side stream while the main one
+        goes on; at a barrier one transaction makes them the main stream's (Races 2, 4)."""
+        outcome: list[BaseException | Stream] = []
+
+        def bring_up() -> None:
+            try:
+                stream = self._open_side(main, side, new)
+                stream.copy()
+                stream.catch_up(stream.lookup.ceiling())
+                outcome.append(stream)
+            except BaseException as error:  # carried to the main thread, which raises it
+                outcome.append(error)
+
+        work = threading.Thread(target=bring_up, name="side", daemon=True)
+        work.start()
+        try:
+            main.follow(done=lambda: not work.is_alive())
+        except BaseException:
+            self._stores.interrupt()
+            work.join()
+            raise
+        work.join()
+        result = outcome[0]
+        if isinstance(result, BaseException):
+            raise result
+        self._join(main, result)
+
+    def _open_side(self, main: Stream, side: str, new: Sequence[NewTable]) -> Stream:
+        source, target = self._stores.source(), self._stores.target()
+        known = target.peek(side)
+        if known and known.position:
+            source.check_log(side, known.position)
+        stream = self._stream(self._claim(target, side), source, target)
+        tables = [state.schema for state in stream.states.values()] + [table.schema for table in new]
+        source.attach(main.claim.stream, tables, self._observer.notice)
+        self._enter(stream, new, source)
+        return stream
+
+    def _join(self, main: Stream, side: Stream) -> None:
+        """Both streams stop at one position; there the side stream's tables become the main stream's."""
+        barrier = main.lookup.ceiling()
+        main.catch_up(barrier)
+        side.catch_up(barrier)
+        while behind := main.lookup.compare(main.position, side.position):
+            # A row that was read again moved one stream's goal past the barrier.
+            late, early = (main, side) if behind < 0 else (side, main)
+            late.catch_up(early.position)
+        failpoints.hit("join.before_commit")
+        main.join(side)
+        failpoints.hit("join.after_commit")
+        main.lookup.detach(side.claim.stream)
+        self._fences.pop(side.claim.stream, None)
+        self._stores.release(side.lookup)
+        self._stores.release(side.target)
+
+    def _conclude(self, main: Stream) -> Report:
+        """Compare, set the sequences, take everything away, report."""
+        live = [state.schema for state in main.states.values() if state.state is State.LIVE]
+        for schema in live:
+            main.target.advance_sequences(schema, main.lookup.sequences(schema))
+        findings = compare(
+            main.lookup, main.target, live, main, self._observer.notice, self._observer.comparing
+        )
+        for table in self.report.tables:
+            state = main.states.get(table.table)
+            if table.table in findings:
+                table.verdict = VERDICTS[findings[table.table]]
+            elif state is not None:
+                table.verdict, table.detail = Verdict.FAILED, state.detail or f"it is {state.state}"
+        main.target.mark_removing(main.claim)
+        failpoints.hit("remove.before_detach")
+        main.lookup.detach(main.claim.stream)
+        failpoints.hit("remove.after_detach")
+        main.target.forget(main.claim.stream)
+        return self.report
+
+    def _finish_removal(self, known: Claim, source: Source, target: Target) -> Report:
+        """An earlier one-off run ended after it had taken its log away: what it left is only compared."""
+        target.forget(known.stream)
+        schemas: list[Schema] = [state.schema for state in known.tables.values()]
+        findings = compare_at_rest(source, target, schemas)
+        self.report.tables = [
+            TableReport(table, VERDICTS[finding], target.place(table)) for table, finding in findings.items()
+        ]
+        self.report.notes.append("an earlier run had done the work; it was only compared once more")
+        return self.report
+
+    def _remove(self, name: str, source: Source, target: Target) -> Report:
+        for stream in (side_name(name), name):
+            known = target.peek(stream)
+            if known is not None and not self._options.dry_run:
+                target.mark_removing(self._claim(target, stream))
+            if known is None and not source.attached(stream):
+                continue
+            self.report.notes.append(f"stream {stream} is taken away from both ends")
+            if not self._options.dry_run:
+                source.detach(stream)
+                target.forget(stream)
+        if not self.report.notes:
+            self.report.notes.append("there was nothing to take away")
+        return self.report
+
+
+def side_name(stream: str) -> str:
+    """The name of the stream that brings added tables up to the main one."""
+    return f"{stream}_side"
+
+
+def _intention(new: NewTable) -> str:
+    if new.adopted:
+        return "the target holds just these rows; nothing would be copied"
+    if new.aside:
+        return "built beside the target's table, then swapped"
+    return "the table would be made" if new.made else "into the target's empty table"

@@ -1,0 +1,140 @@
+"""Which tables take part in a run, and why others do not. Reads catalogs, touches nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..connector import Claim, Source, Target
+from ..errors import Refused
+from ..model import Schema, State, TableName, TableState
+from ..verify.compare import Finding, compare_at_rest
+from .report import Options
+
+
+@dataclass(frozen=True, slots=True)
+class NewTable:
+    """A table that the stream does not have yet.
+
+    `made`: the target has no such table, so Syncline makes it. `aside`: it is built beside the target's
+    and takes its place. `adopted`: the target holds just these rows already, nothing is copied.
+    """
+
+    schema: Schema
+    made: bool = False
+    aside: bool = False
+    adopted: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """The tables of a run: `known` of the stream, `new` to it, and `skipped` with the reason."""
+
+    known: dict[TableName, TableState] = field(default_factory=dict)
+    new: list[NewTable] = field(default_factory=list)
+    skipped: dict[TableName, str] = field(default_factory=dict)
+
+
+def make_plan(source: Source, target: Target, claim: Claim | None, options: Options) -> Plan:
+    """Plan a run over what both catalogs say and what the target knows of the stream.
+
+    Refused, with everything that is wrong with the first table that cannot take part: a table asked for
+    by its exact name that cannot be synced, no table at all, two tables that would be one at the target, a
+    target table that does not fit or holds other rows (Promise 3: before anything runs).
+    """
+    known = dict(claim.tables) if claim else {}
+    if options.replace:
+        known = {
+            table: state for table, state in known.items() if state.state not in (State.FAILED, State.GAP)
+        }
+    chosen, exact = _choose(source.discover(), options, source.name)
+    plan = Plan(known=known)
+    fit: list[Schema] = []
+    for schema in chosen:
+        if schema.table in known:
+            continue
+        reasons = [schema.problem] if schema.problem else list(target.refusals(schema))
+        if not reasons:
+            fit.append(schema)
+        elif schema.table in exact:
+            raise Refused("sync", f"table {schema.table}", "; ".join(reasons))
+        else:
+            plan.skipped[schema.table] = "; ".join(reasons)
+    _refuse_collisions(target, [*fit, *(state.schema for state in known.values())])
+    plan.new = _place(source, target, fit, options)
+    if not plan.new and not known:
+        first = next(iter(plan.skipped.items()), None)
+        why = f"none of its tables can be synced: {first[0]}: {first[1]}" if first else "it has no tables"
+        raise Refused("sync", source.name, why)
+    return plan
+
+
+def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[list[Schema], set[TableName]]:
+    """The schemas that the globs mean, and the tables among them that were asked for by name."""
+    exact: set[TableName] = set()
+    chosen: list[Schema] = []
+    for pattern in options.tables:
+        matching = [schema for schema in schemas if schema.table.matches(pattern)]
+        plain = not any(character in pattern for character in "*?[")
+        by_name = [schema for schema in schemas if str(schema.table) == pattern]
+        if plain and not by_name:
+            near = difflib.get_close_matches(pattern, [str(schema.table) for schema in schemas], 1)
+            remedy = f"did you mean {near[0]}?" if near else f"it has {_some(schemas)}"
+            raise Refused("sync", f"table {pattern}", f"{name} has no such table", remedy)
+        exact.update(schema.table for schema in by_name)
+        chosen += [schema for schema in matching or by_name if schema not in chosen]
+    if not options.tables:
+        chosen = list(schemas)
+    left = [
+        schema for schema in chosen if not any(schema.table.matches(pattern) for pattern in options.exclude)
+    ]
+    if (options.tables or options.exclude) and not left:
+        raise Refused("sync", name, "no table matches --tables and --exclude", f"it has {_some(schemas)}")
+    return left, exact
+
+
+def _some(schemas: Sequence[Schema]) -> str:
+    names = [str(schema.table) for schema in schemas]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no tables"
+
+
+def _refuse_collisions(target: Target, schemas: Iterable[Schema]) -> None:
+    placed: dict[TableName, TableName] = {}
+    for schema in schemas:
+        other = placed.setdefault(target.place(schema.table), schema.table)
+        if other != schema.table:
+            raise Refused(
+                "sync",
+                f"tables {other} and {schema.table}",
+                f"both would be {target.place(schema.table)} at {target.name}",
+                "leave one out with --exclude",
+            )
+
+
+def _place(source: Source, target: Target, schemas: Sequence[Schema], options: Options) -> list[NewTable]:
+    """How each new table comes to the target."""
+    existing = {schema.table for schema in target.discover()}
+    new: list[NewTable] = []
+    for schema in schemas:
+        subject = f"table {schema.table}"
+        if target.place(schema.table) not in existing:
+            new.append(NewTable(schema, made=True))
+        elif options.replace:
+            if why := target.replaceable(schema):
+                raise Refused("replace", subject, why)
+            new.append(NewTable(schema, made=True, aside=True))
+        elif why := target.mismatch(schema):
+            raise Refused("sync", subject, f"the target's table differs: {why}", "use --replace")
+        elif not target.holds_rows(schema):
+            new.append(NewTable(schema))
+        elif compare_at_rest(source, target, [schema])[schema.table] is Finding.EQUAL:
+            new.append(NewTable(schema, adopted=True))
+        else:
+            raise Refused(
+                "sync",
+                subject,
+                f"{target.name} holds other rows in {target.place(schema.table)}",
+                "use --replace to build it anew beside them and swap, or empty it",
+            )
+    return new

@@ -1,0 +1,334 @@
+"""One source feeding one target: copies its tables, follows the log, brings tables to live.
+
+Two threads: one reads the log into a bounded queue, the caller's applies. Everything the stream knows is
+in the target; a Stream object can be thrown away at any moment and made anew from a claim.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from .. import failpoints
+from ..connector import Apply, Claim, Source, Target
+from ..model import Batch, Changes, Mark, Position, SchemaChange, State, TableName, TableState, Truncate
+from ..model.batch import Path
+from .copy import Copy
+from .fold import Folded, fold
+from .order import parents_first
+from .queue import BatchQueue, Closed
+from .report import Observer, Options
+from .stores import Stores
+
+MAX_WAIT_SECONDS = 0.5
+IDLE_SECONDS = 10.0
+IDLE_BYTES = 1 << 20
+"""An idle position is stored after this much time and this much log: one stream's position writes are
+another's log, and two mirrors facing each other must come to rest (Race 13)."""
+
+
+class Stream:
+    """A claimed stream. `lookup` and `target` belong to the thread that calls the methods."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        lookup: Source,
+        target: Target,
+        claim: Claim,
+        options: Options,
+        observer: Observer,
+        progress: Callable[[], None],
+    ) -> None:
+        self._stores, self.lookup, self.target = stores, lookup, target
+        self.claim, self.states = claim, dict(claim.tables)
+        self._options, self._observer, self._progress = options, observer, progress
+        self._source, self._sink = lookup.identity(), target.identity()
+        self._reader: Source | None = None
+        self._open: Apply | None = None
+        self._unit = ExitStack()
+        self._pending: Counter[TableName] = Counter()
+        self._idle_since, self._idle_bytes = time.monotonic(), 0
+        self._asked_lag = 0.0
+        self.touched: Counter[TableName] = Counter()
+
+    @property
+    def position(self) -> Position:
+        """Up to where the source's log is in the target."""
+        assert self.claim.position is not None
+        return self.claim.position
+
+    def enter(self, states: Sequence[TableState], floor: Position) -> None:
+        """Take tables in: their states, and the first position before the first row, in one transaction."""
+        first = self.claim.position is None
+        with self.target.begin(self.claim, self._mark({})) as apply:
+            if first:
+                apply.start(self._source, floor)
+            apply.record(states)
+            apply.commit()
+        if first:
+            self.claim = replace(self.claim, position=floor, source=self._source)
+        for state in states:
+            self._set(state)
+            if state.state is State.COPYING:
+                self.target.prepare(state.schema, aside=state.aside)
+
+    @property
+    def has_live(self) -> bool:
+        """Whether any table is live, so that the stream must not wait for others to be copied."""
+        return any(state.state is State.LIVE for state in self.states.values())
+
+    def settle(self, states: Sequence[TableState]) -> None:
+        """Record states without moving the position."""
+        with self.target.begin_copy(self.claim, self._mark({})) as apply:
+            apply.record(states)
+            apply.commit()
+        for state in states:
+            self._set(state)
+
+    def join(self, side: Stream) -> None:
+        """Take over the tables of a side stream that stands at the same position."""
+        states = list(side.states.values())
+        self.target.join(side.claim, self.claim, states)
+        self.states |= {state.schema.table: state for state in states}
+
+    def copy(self) -> None:
+        """Copy what is not copied yet; afterwards no table is `copying`."""
+        copying = [state for state in self.states.values() if state.state is State.COPYING]
+        if not copying:
+            return
+        work = Copy(
+            self._stores,
+            self.claim,
+            self._source.id,
+            self._options,
+            self._observer,
+            self._set,
+            self._progress,
+        )
+        sizes = {state.schema.table: state.schema.estimated_rows or 0 for state in copying}
+        work.run(sorted(copying, key=lambda state: -sizes[state.schema.table]), self.lookup, self.target)
+
+    def goal(self) -> Position:
+        """The furthest goal of any table, or the position itself when every goal is behind it."""
+        furthest = self.position
+        for state in self.states.values():
+            if state.goal and self.lookup.compare(state.goal, furthest) > 0:
+                furthest = state.goal
+        return furthest
+
+    def catch_up(self, until: Position) -> None:
+        """Apply exactly what lies at or before `until`, and further while goals are ahead."""
+        while self.lookup.compare(self.position, until) < 0:
+            self.follow(until=until)
+        while self.lookup.compare(self.position, goal := self.goal()) < 0:
+            self.follow(until=goal)
+        self._promote()
+
+    def follow(self, *, until: Position | None = None, done: Callable[[], bool] = lambda: False) -> None:
+        """Apply the log as it comes, up to `until` or until `done()` says so between transactions."""
+        self._promote()
+        queue = BatchQueue(self._options.max_bytes)
+        reader = self._reader = self._stores.source()
+        thread = threading.Thread(target=self._read, args=(reader, queue, until), name="read", daemon=True)
+        thread.start()
+        try:
+            while not self._reached(until) and not (self._open is None and done()):
+                self._stores.check()
+                try:
+                    unit = queue.take(MAX_WAIT_SECONDS)
+                except Closed:
+                    break
+                if unit:
+                    self._apply(unit, until)
+                self._tell_lag()
+        finally:
+            self._reader, self._open = None, None
+            self._unit.close()
+            queue.close()
+            reader.interrupt()
+            thread.join()
+            self._stores.release(reader)
+
+    def _read(self, reader: Source, queue: BatchQueue, until: Position | None) -> None:
+        """The reading thread."""
+        try:
+            batches = reader.changes(
+                self.claim.stream,
+                [state.schema for state in self._active()],
+                self.position,
+                skip=self._sink.id,
+                max_bytes=self._options.max_bytes,
+                max_wait=MAX_WAIT_SECONDS,
+                until=until,
+            )
+            for batch in batches:
+                queue.put(batch)
+            queue.end()
+        except Closed:
+            return
+        except BaseException as error:  # carried to the applying thread, which raises it
+            queue.end(error)
+
+    def _reached(self, position: Position | None) -> bool:
+        return position is not None and self.lookup.compare(self.position, position) >= 0
+
+    def _active(self) -> list[TableState]:
+        """The tables whose changes are applied."""
+        return [state for state in self.states.values() if state.state in (State.CATCHING_UP, State.LIVE)]
+
+    def _apply(self, unit: Sequence[Batch], until: Position | None) -> None:
+        """Apply batches that make one target transaction, or a piece of one."""
+        last = unit[-1]
+        segments = [segment for batch in unit for segment in batch.segments]
+        if not segments and self._open is None:
+            self._idle_bytes += sum(batch.log_bytes for batch in unit)
+            if not last.complete or not self._worth_storing(last.upto, until):
+                return
+        if self._open is None:
+            paths: dict[TableName, Path] = {}
+            for batch in unit:
+                paths |= batch.paths()
+            self._open = self._unit.enter_context(self.target.begin(self.claim, self._mark(paths)))
+        self._write(self._open, segments)
+        if last.complete:
+            self._commit(last.upto)
+
+    def _worth_storing(self, upto: Position, until: Position | None) -> bool:
+        """Whether an empty batch is written: a goal is reached, or the log grew for long enough."""
+        if self.lookup.compare(upto, self.position) <= 0:
+            return False
+        goals = [
+            state.goal for state in self.states.values() if state.state is State.CATCHING_UP and state.goal
+        ]
+        if any(self.lookup.compare(upto, goal) >= 0 for goal in (*goals, *filter(None, [until]))):
+            return True
+        idle = time.monotonic() - self._idle_since
+        return idle >= IDLE_SECONDS and self._idle_bytes >= IDLE_BYTES
+
+    def _commit(self, upto: Position) -> None:
+        """Rows, states and position in one transaction, then the log is released (Promise 1)."""
+        assert self._open is not None
+        failpoints.hit("apply.before_commit")
+        self._open.commit(upto)
+        self._open = None
+        self._unit.close()
+        self.claim = self.claim.moved(upto)
+        failpoints.hit("apply.after_commit")
+        if self._reader is not None:
+            self._reader.release(self.claim.stream, upto)
+        failpoints.hit("release.after")
+        self._progress()
+        self._idle_since, self._idle_bytes = time.monotonic(), 0
+        for table, count in self._pending.items():
+            self._observer.applied(table, count)
+        self.touched.update(self._pending)
+        self._pending.clear()
+        self._promote()
+
+    def _write(self, apply: Apply, segments: Iterable[object]) -> None:
+        """Write segments in order; between truncates and schema changes everything is folded."""
+        gathered: dict[TableName, list[Changes]] = {}
+        for segment in segments:
+            if isinstance(segment, Changes):
+                gathered.setdefault(segment.table, []).append(segment)
+                self._pending[segment.table] += segment.count
+                continue
+            self._write_folded(apply, gathered)
+            gathered = {}
+            if isinstance(segment, Truncate):
+                states = [self.states[table] for table in segment.tables if self._is_active(table)]
+                apply.truncate(states)
+                self._pending.update(segment.tables)
+            elif isinstance(segment, SchemaChange) and self._is_active(segment.table):
+                self._fail(apply, segment)
+        self._write_folded(apply, gathered)
+
+    def _is_active(self, table: TableName) -> bool:
+        return self.states[table].state in (State.CATCHING_UP, State.LIVE)
+
+    def _fail(self, apply: Apply, change: SchemaChange) -> None:
+        detail = f"{change.description}; copy it anew with --replace --tables '{change.table}'"
+        failed = replace(self.states[change.table], state=State.FAILED, detail=detail)
+        apply.record([failed])
+        self._set(failed)
+
+    def _write_folded(self, apply: Apply, gathered: dict[TableName, list[Changes]]) -> None:
+        """Deletes from children to parents, then rows from parents to children: no foreign key is ever
+        without its row, and no surviving row is deleted."""
+        parts = {table: changes for table, changes in gathered.items() if self._is_active(table)}
+        order = parents_first(self.states[table].schema for table in parts)
+        folded = {table: fold(self.states[table].schema, parts[table]) for table in order}
+        for table in reversed(order):
+            if folded[table].deletes.count:
+                apply.delete(self.states[table], folded[table].deletes)
+        for table in order:
+            self._upsert(apply, self.states[table], folded[table])
+
+    def _upsert(self, apply: Apply, state: TableState, folded: Folded) -> None:
+        """Write rows; those with a cell that neither log nor target has are read again at the source.
+
+        Such a row is ahead of the position, so the table gets a goal at or after all that the reading saw;
+        a row that is absent at the source was deleted, and the log will tell (Race 3)."""
+        absent = [folded.reread]
+        if folded.upserts.count:
+            absent.append(apply.upsert(state, folded.upserts))
+        for keys in absent:
+            if not keys.count:
+                continue
+            rows = self.lookup.read_keys(state.schema, keys)
+            if rows.count:
+                apply.upsert(state, rows)
+            ahead = replace(self.states[state.schema.table], goal=self.lookup.ceiling())
+            apply.record([ahead])
+            self.states[state.schema.table] = ahead
+
+    def _promote(self) -> None:
+        """Bring tables whose goal is reached to live: indexes first, those built aside all at once."""
+        ready = [
+            state
+            for state in self.states.values()
+            if state.state is State.CATCHING_UP
+            and state.goal
+            and self.lookup.compare(self.position, state.goal) >= 0
+        ]
+        aside = [state for state in ready if state.aside]
+        if any(state.aside and state not in ready for state in self._active()):
+            ready = [state for state in ready if not state.aside]
+            aside = []
+        if not ready:
+            return
+        self.target.finish(self.claim, ready)
+        failpoints.hit("live.before_commit")
+        live = [replace(state, state=State.LIVE, aside=False) for state in ready]
+        if aside:
+            self.target.swap(self.claim, [state for state, old in zip(live, ready, strict=True) if old.aside])
+        with self.target.begin(self.claim, self._mark({})) as apply:
+            apply.record(live)
+            apply.commit()
+        for state in live:
+            self._set(state)
+            self.target.advance_sequences(state.schema, self.lookup.sequences(state.schema))
+        everything = [state for state in self.states.values() if state.state is State.LIVE and state.created]
+        self.target.finish(self.claim, everything)
+        self._progress()
+
+    def _set(self, state: TableState) -> None:
+        self.states[state.schema.table] = state
+        self._observer.state(state.schema.table, state.state, state.detail)
+
+    def _mark(self, paths: dict[TableName, Path]) -> Mark:
+        """The mark of a transaction; a table that it may come to write later has the path of the others."""
+        rest = next(iter(paths.values()), (self._source.id,))
+        tables = {str(self.target.place(table)): paths.get(table, rest) for table in self.states}
+        return Mark(self.claim.stream, tables)
+
+    def _tell_lag(self) -> None:
+        now = time.monotonic()
+        if now - self._asked_lag >= 1.0:
+            self._asked_lag = now
+            self._observer.behind(self.lookup.lag(self.claim.stream, self.position).bytes)

@@ -1,0 +1,80 @@
+"""Counts what an observer is told, for the final report."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from ..model import State, TableName
+from .report import Observer, Report
+
+
+class Tally:
+    """Passes everything on to an observer, one call at a time, and keeps each table's figures."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._rows: dict[TableName, int] = {}
+        self._changes: dict[TableName, int] = {}
+        self._begun: dict[TableName, float] = {}
+        self._ended: dict[TableName, float] = {}
+
+    def fill(self, report: Report) -> None:
+        """Put the figures into the tables of the report."""
+        now = time.monotonic()
+        for table in report.tables:
+            table.rows_copied = self._rows.get(table.table, 0)
+            table.changes_applied = self._changes.get(table.table, 0)
+            if table.table in self._begun:
+                table.seconds = self._ended.get(table.table, now) - self._begun[table.table]
+
+    def planned(self, tables: Sequence[tuple[TableName, int | None]]) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.planned(tables)
+
+    def notice(self, text: str) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.notice(text)
+
+    def state(self, table: TableName, state: State, detail: str) -> None:
+        """See Observer."""
+        with self._lock:
+            if state is State.COPYING:
+                self._begun.setdefault(table, time.monotonic())
+            elif state is State.LIVE:
+                self._ended.setdefault(table, time.monotonic())
+            self._observer.state(table, state, detail)
+
+    def resumed(self, table: TableName, rows: int) -> None:
+        """See Observer."""
+        with self._lock:
+            self._begun.setdefault(table, time.monotonic())
+            self._rows[table] = rows
+            self._observer.resumed(table, rows)
+
+    def copied(self, table: TableName, rows: int, nbytes: int) -> None:
+        """See Observer."""
+        with self._lock:
+            self._begun.setdefault(table, time.monotonic())
+            self._rows[table] = self._rows.get(table, 0) + rows
+            self._observer.copied(table, rows, nbytes)
+
+    def applied(self, table: TableName, changes: int) -> None:
+        """See Observer."""
+        with self._lock:
+            self._changes[table] = self._changes.get(table, 0) + changes
+            self._observer.applied(table, changes)
+
+    def behind(self, nbytes: int) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.behind(nbytes)
+
+    def comparing(self, table: TableName) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.comparing(table)

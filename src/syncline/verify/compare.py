@@ -1,0 +1,89 @@
+"""Compares whole tables by digest while the source goes on changing.
+
+The order is that of DESIGN.md's live verification, at the grain of tables (Race 23): floor, source digest,
+ceiling, apply exactly up to the ceiling, target digest. What was touched between floor and ceiling and
+differs is looked at again, and only what was not touched can be called different.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from ..connector import Notice, Source, Store, Target
+from ..model import Position, Schema, Span, TableName
+
+LOOKS = 3
+
+
+class Finding(StrEnum):
+    """What can be said of a table."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    UNPROVEN = "unproven"
+
+
+class Follower(Protocol):
+    """What brings the target to a position: the stream's owner."""
+
+    touched: Counter[TableName]
+
+    def catch_up(self, until: Position) -> None:
+        """Apply what lies at or before `until`; what is applied is counted in `touched`."""
+
+
+def digest_scheme(source: Store, target: Store) -> str:
+    """The first scheme that both stores have."""
+    known = target.capabilities.digests
+    return next(scheme for scheme in source.capabilities.digests if scheme in known)
+
+
+def compare(
+    source: Source,
+    target: Target,
+    schemas: Sequence[Schema],
+    follower: Follower,
+    notice: Notice,
+    looking: Callable[[TableName], None],
+) -> dict[TableName, Finding]:
+    """Find which tables hold equal rows at both ends, at one position (Promise 9).
+
+    Equal means that the target at the ceiling holds what the source held at some moment of the look;
+    different, that the source stood still for the whole look and the target holds other rows.
+    """
+    scheme = digest_scheme(source, target)
+    findings: dict[TableName, Finding] = {}
+    waiting = list(schemas)
+    for _ in range(LOOKS):
+        if not waiting:
+            break
+        follower.catch_up(source.floor(notice))
+        follower.touched.clear()
+        wanted = {schema.table: _digest(source, schema, scheme, looking) for schema in waiting}
+        follower.catch_up(source.ceiling())
+        for schema in waiting:
+            if target.digest(schema, Span(), scheme) == wanted[schema.table]:
+                findings[schema.table] = Finding.EQUAL
+            elif not follower.touched[schema.table]:
+                findings[schema.table] = Finding.DIFFERENT
+        waiting = [schema for schema in waiting if schema.table not in findings]
+    return findings | {schema.table: Finding.UNPROVEN for schema in waiting}
+
+
+def compare_at_rest(source: Store, target: Store, schemas: Iterable[Schema]) -> dict[TableName, Finding]:
+    """Find which tables hold equal rows right now, without a stream: one that changes may look different."""
+    scheme = digest_scheme(source, target)
+    return {
+        schema.table: Finding.EQUAL
+        if source.digest(schema, Span(), scheme) == target.digest(schema, Span(), scheme)
+        else Finding.DIFFERENT
+        for schema in schemas
+    }
+
+
+def _digest(source: Store, schema: Schema, scheme: str, looking: Callable[[TableName], None]) -> object:
+    looking(schema.table)
+    return source.digest(schema, Span(), scheme)
