@@ -1,0 +1,161 @@
+"""PostgreSQL, with everything on that logical replication needs; the user `syncline` is a superuser."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from .server import Place, Server, ServiceError, install_package, run
+
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+wal_level = logical
+max_wal_senders = 20
+max_replication_slots = 20
+max_prepared_transactions = 10
+fsync = off
+full_page_writes = off
+log_line_prefix = '%m [%p] %d %a '
+"""
+
+
+class Postgres(Server):
+    """A PostgreSQL cluster. PostgreSQL refuses to run as root: then it runs as the user `postgres`."""
+
+    owner = "postgres"
+
+    def install(self) -> None:
+        if _folder_of("postgres") is None:
+            # The package would start a cluster of its own on the standard port.
+            if os.geteuid() == 0:
+                extra = Path("/etc/postgresql-common/createcluster.d")
+                extra.mkdir(parents=True, exist_ok=True)
+                (extra / "syncline.conf").write_text("create_main_cluster = false\n")
+            install_package("postgresql")
+
+    def make(self, place: Place) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".password") as secret:
+            secret.write(place.password)
+            secret.flush()
+            if os.geteuid() == 0:
+                shutil.chown(secret.name, self.owner)
+            self._run(
+                *("initdb", "--pgdata", _cluster(place), "--username=syncline", f"--pwfile={secret.name}"),
+                *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"),
+            )
+        own = f"port = {place.port}\nunix_socket_directories = '{place.data}'\n"
+        with Path(_cluster(place), "postgresql.conf").open("a") as settings:
+            settings.write(SETTINGS + own)
+
+    def launch(self, place: Place) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self._run("pg_ctl", "start", "--wait", "-D", _cluster(place), "-l", _log(place))
+                return
+            except ServiceError as error:
+                # After a hard stop a backend may hold on to the shared memory for a moment.
+                held = "still in use" in Path(_log(place)).read_text()[-2000:]
+                if not held or time.monotonic() > deadline:
+                    raise ServiceError(f"{error}; see {_log(place)}") from None
+                time.sleep(0.2)
+
+    def halt(self, place: Place, *, hard: bool) -> None:
+        pid = self.process(place)
+        if pid is None:
+            return
+        if not hard:
+            self._run("pg_ctl", "stop", "--wait", "-D", _cluster(place), "-m", "fast")
+            return
+        family = [pid, *_children(pid)]
+        for member in family:  # the postmaster first: it must not live to see a child die and clean up
+            _kill(member)
+        while any(map(_alive, family)):
+            time.sleep(0.01)
+        # Where no init reaps it, the dead postmaster's process id stays taken and bars the next start.
+        Path(_cluster(place), "postmaster.pid").unlink(missing_ok=True)
+
+    def process(self, place: Place) -> int | None:
+        try:
+            pid = int(Path(_cluster(place), "postmaster.pid").read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if _alive(pid) and _is_postgres(pid) else None
+
+    def address(self, place: Place) -> str:
+        return f"postgresql://syncline:{place.password}@127.0.0.1:{place.port}/postgres"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        folder = _folder_of(program)
+        if folder is None:
+            raise ServiceError(f"{program} is not installed")
+        run([f"{folder}/{program}", *arguments], owner=self.owner)
+
+
+def _cluster(place: Place) -> str:
+    return f"{place.data}/cluster"
+
+
+def _log(place: Place) -> str:
+    return f"{place.data}/log"
+
+
+def _folder_of(program: str) -> str | None:
+    """The folder of the newest installation that has this server program."""
+    on_path = shutil.which(program)
+    if on_path and shutil.which("initdb", path=os.path.dirname(on_path)):
+        return os.path.dirname(on_path)
+    found = glob.glob(f"/usr/lib/postgresql/*/bin/{program}")
+    return os.path.dirname(max(found, key=lambda path: float(path.split("/")[4]))) if found else None
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; a zombie, which a container without an init may leave, does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        if os.path.exists("/proc/self/stat"):
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _is_postgres(pid: int) -> bool:
+    """Whether a process id of an old pid file was not given to another program since."""
+    try:
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # no /proc: _alive has answered
+
+
+def _children(pid: int) -> list[int]:
+    children = []
+    for stat in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            fields = Path(stat).read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            children.append(int(re.findall(r"\d+", stat)[0]))
+    return children
+
+
+SERVERS = (Postgres("postgres"), Postgres("postgres-b"))

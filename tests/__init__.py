@@ -1,0 +1,1 @@
+"""The tests; a package, so that `tests.oracle` and `tests.crash` run from the checkout."""

@@ -1,0 +1,94 @@
+"""Real servers and fresh databases for every test that asks for them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from services import Server, find
+
+Databases = Callable[[], str]
+"""Makes a fresh, empty database and gives its URL."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The first PostgreSQL server: `url`, `kill()`, `start()`, `stop()`."""
+    server = find("postgres")
+    with server.in_use():
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_b_server() -> Iterator[Server]:
+    """A second PostgreSQL server, another installation than the first."""
+    server = find("postgres-b")
+    with server.in_use():
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> str:
+    """The URL of the maintenance database of `postgres_server`, which runs."""
+    postgres_server.start()
+    return postgres_server.url
+
+
+@pytest.fixture
+def postgres_b_url(postgres_b_server: Server) -> str:
+    """The URL of the maintenance database of `postgres_b_server`, which runs."""
+    postgres_b_server.start()
+    return postgres_b_server.url
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Server) -> Iterator[Databases]:
+    """A factory of fresh databases on `postgres_server`; they go with the test, slots and all."""
+    yield from _databases(postgres_server)
+
+
+@pytest.fixture
+def postgres_b_database(postgres_b_server: Server) -> Iterator[Databases]:
+    """A factory of fresh databases on `postgres_b_server`; they go with the test, slots and all."""
+    yield from _databases(postgres_b_server)
+
+
+def _databases(server: Server) -> Iterator[Databases]:
+    made: list[str] = []
+
+    def database() -> str:
+        server.start()
+        name = f"t{os.getpid()}_{next(_numbers)}"
+        with psycopg.connect(server.url, autocommit=True) as maintenance:
+            maintenance.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        made.append(name)
+        return urlunsplit(urlsplit(server.url)._replace(path=f"/{name}"))
+
+    yield database
+    server.start()
+    for name in made:
+        _drop(server.url, name)
+
+
+def _drop(url: str, name: str) -> None:
+    """Drop a database and what would keep it: prepared transactions, slots, sessions."""
+    own = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    with psycopg.connect(url, autocommit=True) as maintenance:
+        held = "SELECT gid FROM pg_prepared_xacts WHERE database = %s"
+        for (gid,) in maintenance.execute(held, [name]).fetchall():
+            with psycopg.connect(own, autocommit=True) as inside:
+                inside.execute(sql.SQL("ROLLBACK PREPARED {}").format(sql.Literal(gid)))
+        slots = "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = %s"
+        for slot, pid in maintenance.execute(slots, [name]).fetchall():
+            if pid is not None:
+                maintenance.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+            maintenance.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+        maintenance.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
