@@ -64,7 +64,8 @@ class Postgres(Server):
                 # After a hard stop a backend may hold on to the shared memory for a moment.
                 held = "still in use" in Path(_log(place)).read_text()[-2000:]
                 if not held or time.monotonic() > deadline:
-                    raise ServiceError(f"{error}; see {_log(place)}") from None
+                    last = " ".join(Path(_log(place)).read_text().splitlines()[-3:])
+                    raise ServiceError(f"{error}; {_log(place)} ends with {last}") from None
                 time.sleep(0.2)
 
     def halt(self, place: Place, *, hard: bool) -> None:
@@ -80,7 +81,8 @@ class Postgres(Server):
         while any(map(_alive, family)):
             time.sleep(0.01)
         # Where no init reaps it, the dead postmaster's process id stays taken and bars the next start.
-        Path(_cluster(place), "postmaster.pid").unlink(missing_ok=True)
+        for lock in (f"{_cluster(place)}/postmaster.pid", f"{place.data}/.s.PGSQL.{place.port}.lock"):
+            Path(lock).unlink(missing_ok=True)
 
     def process(self, place: Place) -> int | None:
         try:
