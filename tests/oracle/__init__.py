@@ -1,0 +1,11 @@
+"""The oracle: compares two stores row by row with plain drivers, and imports nothing of Syncline.
+
+`python -m tests.oracle URL_A URL_B [--tables GLOB …] [--exclude GLOB …]`, or `compare(url_a, url_b)`.
+Tables are matched by name (PostgreSQL's `sales.orders` is SQLite's `sales_orders`), columns by name, rows
+by the first store's key. Two stores of one system are compared cell by cell as that system writes them;
+across systems a cell means what PostgreSQL's declared type says.
+"""
+
+from .compare import Difference, compare
+
+__all__ = ["Difference", "compare"]
