@@ -1,0 +1,234 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import Refused
+
+if TYPE_CHECKING:
+    from ..engine.report import Options, Report
+
+app = typer.Typer(
+    name="syncline",
+    help="Keeps a database equal to another one: copies, follows its change log, proves the result.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_EXIT_CODES = (
+    "Exit codes: 0 done, and equal · 1 done, but a table named in the report differs, was skipped or not"
+    " compared · 2 refused, nothing was touched · 3 gave up or needs you; the same command goes on ·"
+    " 4 stopped at corrupt data · 130, 143 interrupted, the same command goes on."
+)
+
+
+def main() -> int:
+    """Run the command line and return the exit code; never raises."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a table's name may not fit the terminal's encoding
+    try:
+        return int(app(prog_name="syncline", standalone_mode=False) or 0)
+    except SystemExit as end:  # the reader of a help text went away
+        return end.code if isinstance(end.code, int) else 1
+    except BaseException as error:  # whatever it is, the user gets one line and an exit code
+        return _fail(error)
+
+
+def _fail(error: BaseException) -> int:
+    from . import failures
+
+    arguments = sys.argv[1:]
+    command = " ".join(["syncline", *arguments[:1]]) if arguments[:1] in (["sync"], ["demo"]) else "syncline"
+    failures.show_traceback(error)
+    known = failures.explain(error, command)
+    typer.echo(failures.line(known), err=True)
+    status = failures.exit_status(known)
+    if "--json" in arguments:
+        return _write_json(failures.members(known), status)
+    return status
+
+
+def _write_json(document: object, status: int) -> int:
+    import orjson
+
+    try:
+        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _close_pipe(status)
+    return status
+
+
+def _close_pipe(status: int) -> int:
+    """Nobody reads stdout any more: keep Python from saying so at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"syncline {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def syncline(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Keeps a database equal to another one: copies, follows its change log, proves the result."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog=_EXIT_CODES)
+def sync(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FROM",
+            help="The database to read: a URL such as postgresql://me@host/shop or sqlite:///shop.db, or"
+            " env:NAME or file:PATH that holds the URL, so that its password shows nowhere.",
+        ),
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="TO", help="The database to make equal to it; written the same way.")
+    ],
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tables",
+            metavar="GLOB",
+            help="Only tables whose name matches, such as orders or 'sales.*'; may be given again. A name"
+            " without * or ? must be there and must be possible to sync.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="Not these tables; may be given again."),
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on for ever, each change as it comes, until Ctrl-C or SIGTERM."),
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="DANGEROUS: give up the rows that TO holds in these tables. Each new table is built aside,"
+            " then swapped in; until then the old one stays as it is. Without this a table that holds"
+            " other rows is refused.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done; touch nothing.")
+    ] = False,
+    remove: Annotated[
+        bool,
+        typer.Option(
+            "--remove",
+            help="Take away what earlier runs between these two made: slot, publication, triggers and"
+            " bookkeeping. Your rows stay; a later run starts over.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write the report, or the error, as one JSON document to stdout.")
+    ] = False,
+    give_up_after: Annotated[
+        float,
+        typer.Option(
+            "--give-up-after",
+            metavar="SECONDS",
+            min=0,
+            help="Wait so long for a store that is away, then end with code 3; --follow waits for ever.",
+        ),
+    ] = 300.0,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, only the report and errors.")
+    ] = False,
+) -> int:
+    """Make the tables of TO equal to those of FROM, while both are in use.
+
+    Copies every table, catches up with what was written meanwhile, compares both sides, and takes away what
+    it made for that. A run that was stopped or killed goes on when the same command is given again.
+    """
+    from ..engine.report import Options
+
+    options = Options(
+        tables=tuple(tables or ()),
+        exclude=tuple(exclude or ()),
+        follow=follow,
+        replace=replace,
+        dry_run=dry_run,
+        remove=remove,
+        give_up_after=give_up_after,
+    )
+    _refuse_contradictions(options)
+    report = _run(source, target, options, quiet)
+    return _show(report, as_json)
+
+
+@app.command()
+def demo() -> int:
+    """Sync two SQLite files of about 100,000 rows while a program writes, and prove them equal.
+
+    Makes everything in a new temporary folder, and leaves it there to play with. Takes about half a minute.
+    """
+    from .demo import play
+
+    return play(typer.echo)
+
+
+def _refuse_contradictions(options: Options) -> None:
+    clash = ""
+    if options.remove:
+        chosen = {
+            "--tables": options.tables,
+            "--exclude": options.exclude,
+            "--follow": options.follow,
+            "--replace": options.replace,
+            "--dry-run": options.dry_run,
+        }
+        clash = next((name for name, given in chosen.items() if given), "")
+    if clash:
+        reason = f"--remove takes away all of the stream, and {clash} asks for something else"
+        raise Refused("read", "the command line", reason, f"leave {clash} away")
+
+
+def _run(source: str, target: str, options: Options, quiet: bool) -> Report:
+    from ..control.service import sync as run
+    from .progress import progress
+    from .signals import Stopper
+
+    with progress(quiet) as shown:
+        stopper = Stopper(shown.notice)
+        return stopper.run(lambda: run(source, target, options, shown, started=stopper.watch))
+
+
+def _show(report: Report, as_json: bool) -> int:
+    from . import summary
+
+    if as_json:
+        return _write_json(summary.members(report), report.exit_code)
+
+    from rich.console import Console
+
+    try:
+        summary.show(report, Console())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _close_pipe(report.exit_code)
+    return report.exit_code

@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM: the first ends a run cleanly, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import Interrupted
+
+if TYPE_CHECKING:
+    from ..engine.pipeline import Pipeline
+
+Result = TypeVar("Result")
+
+_SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+_SHOW_CURSOR = "\x1b[?25h\n"
+
+
+class Stopper:
+    """Passes the first signal on to the pipeline; a second one ends the process at once.
+
+    `announce` is called with a sentence for the user when the first arrives."""
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        self._announce = announce
+        self._pipeline: Pipeline | None = None
+        self.received: int | None = None
+        """The signal that has arrived, if any."""
+
+    def watch(self, pipeline: Pipeline) -> None:
+        """From now on a signal stops this pipeline. Raises Interrupted when one has arrived already."""
+        self._pipeline = pipeline
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Do the work under these signals, and return or raise what it does.
+
+        It runs in a thread of its own: a handler must not wait until a long call into a driver is over,
+        and Python runs handlers in the main thread only."""
+        with self._installed(), ThreadPoolExecutor(1, "syncline") as pool:
+            return pool.submit(work).result()
+
+    @contextmanager
+    def _installed(self) -> Iterator[None]:
+        # What the caller had ignored (nohup, a shell's background job) stays ignored.
+        ours = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._handle) for number in ours}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
+            os._exit(128 + number)
+        self.received = number
+        if self._pipeline is not None:
+            self._pipeline.stop(number)
+        self._announce("stopping; once more to end at once")

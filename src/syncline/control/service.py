@@ -1,0 +1,34 @@
+"""The runs that a user can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .stores import source_opener, target_opener
+
+if TYPE_CHECKING:
+    from ..engine.pipeline import Pipeline
+    from ..engine.report import Observer, Options, Report
+
+
+def sync(
+    source: str,
+    target: str,
+    options: Options,
+    observer: Observer,
+    *,
+    started: Callable[[Pipeline], None] = lambda pipeline: None,
+) -> Report:
+    """Make the tables of one store equal to another's and report; blocks until that is done.
+
+    `source` and `target` are store references (a URL, `env:NAME`, `file:PATH`). `started` is given the
+    pipeline before it runs, for its `stop`. Raises SynclineErrors: Refused before anything was touched,
+    Interrupted after `stop`."""
+    open_source, open_target = source_opener(source), target_opener(target)
+
+    from ..engine.pipeline import Pipeline  # late: pyarrow comes with it, and a bad reference needs none
+
+    pipeline = Pipeline(open_source, open_target, options, observer)
+    started(pipeline)
+    return pipeline.run()
