@@ -1,0 +1,46 @@
+# make demo        see it work: two SQLite files, a writer at work, shown equal (needs Python >= 3.11 only)
+# make test        the whole suite on private real servers; installs what it needs
+# make check       style, types and the import rule
+# make deep-crash  the crash test with its full figures (about 15 minutes)
+# make clean       take away everything that these made
+#
+# PYTHON chooses the interpreter for the venv: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check deep-crash clean
+
+demo: $(VENV)/installed
+	$(BIN)/syncline demo
+
+test: $(VENV)/ready
+	$(BIN)/pytest -m "not deep"
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+deep-crash: $(VENV)/ready
+	$(BIN)/python -m tests.crash deep
+
+clean:
+	if [ -x $(BIN)/python ]; then $(BIN)/python -m services down; fi
+	rm -rf $(VENV) .services .demo .deep build dist src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# What a user gets. Editable, so that the sources are what runs.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# What a developer needs besides.
+$(VENV)/ready: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	touch $@
