@@ -1,0 +1,334 @@
+"""Cuts the log into batches; no IO.
+
+In: pgoutput's messages and the walsender's positions. Out: batches of whole transactions that follow one
+another without gaps, pieces of a transaction that is larger than a batch, and the end at a position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+import pyarrow as pa
+
+from ...errors import Corruption
+from ...model import Batch, Changes, Column, Mark, Rows, Schema, SchemaChange, Segment, TableName, Truncate
+from ...model.batch import Path
+from .codec import column_from_text
+from .lsn import format_lsn
+from .pgoutput import UNSENT, Begin, Cell, Cells, Collected, Commit, Decoder, Message, Relation, Truncated
+
+MARK_PREFIX: Final = "syncline"
+
+Judge = Callable[[Schema, Relation], str]
+"""Says in one clause how the types of a relation differ from the schema's; '' when they do not."""
+
+_Part = Collected | Truncated | SchemaChange
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a schema's carried columns, and its key's, stand in the rows of a relation."""
+
+    columns: tuple[int, ...]
+    key: tuple[int, ...]
+
+
+def lay_out(schema: Schema, relation: Relation) -> Layout | str:
+    """The places of the schema's columns, or in one clause why the relation no longer fits them."""
+    places = {column.name: place for place, column in enumerate(relation.columns)}
+    known = {column.name for column in schema.columns}
+    dropped = [f"column {name} was dropped" for name in schema.names if name not in places]
+    added = [f"column {name} was added" for name in places if name not in known]
+    if dropped or added:
+        return " and ".join(dropped + added)
+    identity = {column.name for column in relation.columns if column.identity}
+    if relation.identity != "f" and identity != set(schema.key):
+        told = ", ".join(sorted(identity)) or "nothing"
+        return f"its rows are identified by {told} instead of {', '.join(schema.key)}"
+    return Layout(
+        tuple(places[name] for name in schema.names),
+        tuple(places[name] for name in schema.key),
+    )
+
+
+class Cutter:
+    """Takes the log in and gives batches out.
+
+    `tables` maps the server's (namespace, name) to schemas. Transactions at or before `after` are dropped
+    (the server may repeat them), and nothing after `until` is given out: `finished` is true once all up to
+    there has been taken in. `position` is the end of what was taken in whole.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[tuple[str, str], Schema],
+        judge: Judge,
+        *,
+        own: str,
+        skip: str,
+        after: int,
+        until: int | None,
+        max_bytes: int,
+    ) -> None:
+        self.position = after
+        self.finished = False
+        self._wanted, self._judge = tables, judge
+        self._own, self._skip = own, skip
+        self._start, self._until, self._max_bytes = after, until, max_bytes
+        self._decoder = Decoder()
+        self._relations: dict[int, Relation] = {}
+        self._schemas: dict[int, Schema] = {}
+        self._stopped: set[TableName] = set()
+        # The transaction that is being read.
+        self._mark: Mark | None = None
+        self._dropping = self._piecemeal = False
+        self._transaction: list[_Part] = []
+        # The whole transactions that wait to be cut.
+        self._parts: list[_Part] = []
+        self._open: dict[int, Collected] = {}
+        self._paths: dict[TableName, Path] = {}
+        self._nbytes = self._transactions = 0
+        self._last = after
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch that is cut now would hold segments."""
+        return bool(self._parts)
+
+    @property
+    def moved(self) -> bool:
+        """Whether a batch that is cut now would tell anything new."""
+        return bool(self._parts) or self.position > self._last
+
+    def feed(self, message: bytes) -> Sequence[Batch]:
+        """Take one message in; the batches that are full or must end because of it."""
+        event = self._decoder.feed(message)
+        if event is None:
+            return self._overflow() if self._nbytes + self._decoder.nbytes >= self._max_bytes else ()
+        match event:
+            case Begin():
+                self._begin(event)
+            case Commit():
+                return self._commit(event)
+            case Relation():
+                self._relate(event)
+            case Message(transactional=True, prefix=prefix) if prefix == MARK_PREFIX:
+                self._read_mark(event)
+        return ()
+
+    def stop(self, table: TableName, description: str) -> None:
+        """Tell a schema change that the log itself does not; nothing more of that table is given out."""
+        if table in self._stopped:
+            return
+        self._stopped.add(table)
+        for relation, schema in self._schemas.items():
+            if schema.table == table:
+                self._decoder.ignore(relation)
+        change = SchemaChange(table, description)
+        if self._decoder.within:
+            self._transaction += self._decoder.take()
+            self._transaction.append(change)
+        else:
+            self._gather([change])
+
+    def pass_by(self, end: int) -> None:
+        """The walsender has sent everything up to `end`."""
+        if self._decoder.within:
+            return
+        self.position = max(self.position, end)
+        if self._until is not None and self.position >= self._until:
+            self.position, self.finished = self._until, True
+
+    def cut(self) -> Batch:
+        """A batch of what waits, perhaps empty; a piece while a transaction is given out in pieces."""
+        batch = Batch(
+            after=format_lsn(self._last),
+            upto=format_lsn(self.position),
+            segments=tuple(segment for part in self._parts for segment in self._segments(part)),
+            complete=not self._piecemeal,
+            transactions=self._transactions,
+            log_bytes=self.position - self._last,
+        )
+        self._last = self.position
+        self._parts, self._open, self._paths = [], {}, {}
+        self._nbytes = self._transactions = 0
+        return batch
+
+    def _begin(self, begin: Begin) -> None:
+        if self._until is not None and begin.commit_lsn >= self._until:
+            self.position, self.finished = max(self.position, self._until), True
+        self._mark = None
+        self._dropping = begin.commit_lsn < self._start
+        self._mute()
+
+    def _commit(self, commit: Commit) -> Sequence[Batch]:
+        parts = [*self._transaction, *self._decoder.take()]
+        self._transaction = []
+        if self._until is not None and commit.end_lsn > self._until and not self._piecemeal:
+            self.position, self.finished = max(self.position, self._until), True
+            return ()
+        ready: list[Batch] = []
+        if self._clashes(parts):
+            ready.append(self.cut())
+        self._gather(parts)
+        self.position = max(self.position, commit.end_lsn)
+        self._transactions += not self._dropping
+        if self._piecemeal or self._nbytes >= self._max_bytes:
+            self._piecemeal = False
+            ready.append(self.cut())
+        if self._until is not None and self.position >= self._until:
+            self.finished = True
+        return ready
+
+    def _overflow(self) -> Sequence[Batch]:
+        """Whole transactions go out by themselves; a transaction goes in pieces only when it alone is as
+        large as a batch."""
+        ready: list[Batch] = []
+        if self._parts:
+            ready.append(self.cut())
+        if self._decoder.nbytes >= self._max_bytes:
+            self._gather([*self._transaction, *self._decoder.take()])
+            self._transaction = []
+            self._piecemeal = True
+            ready.append(self.cut())
+        return ready
+
+    def _read_mark(self, message: Message) -> None:
+        # A mark is the first thing in its transaction: whatever stands later is not one of ours.
+        if self._mark is not None or self._decoder.parts or self._piecemeal:
+            return
+        try:
+            self._mark = Mark.loads(message.content)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            where = format_lsn(message.lsn)
+            raise Corruption("read", f"the mark at {where}", f"it is not one ({error})") from None
+        self._mute()
+
+    def _mute(self) -> None:
+        """Choose the tables whose rows in this transaction are not wanted (Race 16)."""
+        muted = self._decoder.muted
+        muted.clear()
+        if self._dropping:
+            muted.update(self._schemas)
+        elif self._mark is not None:
+            muted.update(
+                relation
+                for relation, schema in self._schemas.items()
+                if self._skip in self._path(schema.table)
+            )
+
+    def _path(self, table: TableName) -> Path:
+        return self._mark.path(table, self._own) if self._mark is not None else (self._own,)
+
+    def _relate(self, relation: Relation) -> None:
+        """Take a table's shape in, and stop the table when it is not the schema's any more (Promise 4)."""
+        before = self._relations.get(relation.id)
+        schema = self._wanted.get((relation.namespace, relation.name))
+        if before == relation or (schema is None and before is None):
+            return
+        if before is not None and schema is not self._schemas[relation.id]:
+            self.stop(self._schemas[relation.id].table, f"it was renamed to {relation.name}")
+        if schema is None or schema.table in self._stopped:
+            return
+        twin = next((i for i, other in self._schemas.items() if other is schema and i != relation.id), None)
+        layout = lay_out(schema, relation)
+        retyped = _retyped(before, relation) if before is not None else self._judge(schema, relation)
+        self._relations[relation.id], self._schemas[relation.id] = relation, schema
+        if twin is not None:
+            self.stop(schema.table, "it was dropped and made anew")
+        elif isinstance(layout, str):
+            self.stop(schema.table, layout)
+        elif retyped:
+            self.stop(schema.table, retyped)
+        else:
+            self._decoder.watch(relation, layout.key)
+            self._mute()
+
+    def _tables(self, part: _Part) -> tuple[TableName, ...]:
+        match part:
+            case Collected():
+                return (self._schemas[part.relation.id].table,)
+            case Truncated():
+                return tuple(self._schemas[relation].table for relation in part.relations)
+        return ()
+
+    def _clashes(self, parts: Sequence[_Part]) -> bool:
+        """Whether these parts bring another path for a table than what waits."""
+        tables = {table for part in parts for table in self._tables(part)}
+        return any(self._paths.get(table, path) != path for table in tables for path in [self._path(table)])
+
+    def _gather(self, parts: Sequence[_Part]) -> None:
+        for part in parts:
+            self._paths |= {table: self._path(table) for table in self._tables(part)}
+            if isinstance(part, Collected):
+                self._nbytes += part.nbytes
+                earlier = self._open.get(part.relation.id)
+                if earlier is not None and earlier.relation is part.relation:
+                    earlier.extend(part)
+                    continue
+                self._open[part.relation.id] = part
+            else:
+                self._open.clear()
+            self._parts.append(part)
+
+    def _segments(self, part: _Part) -> list[Segment]:
+        match part:
+            case SchemaChange():
+                return [part]
+            case Truncated():
+                by_path: dict[Path, list[TableName]] = {}
+                for table in self._tables(part):
+                    by_path.setdefault(self._paths[table], []).append(table)
+                return [Truncate(tuple(tables), path) for path, tables in by_path.items()]
+        schema = self._schemas[part.relation.id]
+        return [_changes(schema, part, self._paths[schema.table])]
+
+
+def _retyped(before: Relation, after: Relation) -> str:
+    """How the types of columns differ between two announcements of one relation."""
+    types = {column.name: (column.type_oid, column.type_modifier) for column in before.columns}
+    names = [
+        column.name
+        for column in after.columns
+        if types.get(column.name, (column.type_oid, column.type_modifier))
+        != (column.type_oid, column.type_modifier)
+    ]
+    return f"the type of column {', '.join(names)} changed" if names else ""
+
+
+def _changes(schema: Schema, collected: Collected, path: Path) -> Changes:
+    """The columns of what was collected, as the schema orders and types them."""
+    layout = lay_out(schema, collected.relation)
+    assert isinstance(layout, Layout)  # or it would not have been watched
+    return Changes(
+        table=schema.table,
+        kinds=bytes(collected.kinds),
+        before=_rows(schema.key_columns, range(len(schema.key)), collected.old, collected.keyed),
+        after=_rows(schema.stored, layout.columns, collected.new, True, collected.unsent),
+        path=path,
+    )
+
+
+def _rows(
+    columns: Sequence[Column],
+    places: Sequence[int],
+    rows: list[Cells],
+    any_sent: bool,
+    any_unsent: bool = True,
+) -> Rows:
+    arrays: list[pa.Array] = []
+    masks: list[pa.Array | None] = []
+    transposed = list(zip(*rows, strict=True)) if any_sent else []
+    for place, column in zip(places, columns, strict=True):
+        if not any_sent:
+            arrays.append(pa.nulls(len(rows), column.type.arrow))
+            masks.append(pa.repeat(pa.scalar(True), len(rows)))
+            continue
+        cells: Sequence[Cell] = transposed[place]
+        masks.append(pa.array([cell is UNSENT for cell in cells], pa.bool_()) if any_unsent else None)
+        known = [cell if cell is not UNSENT else None for cell in cells]
+        arrays.append(column_from_text(known, column.type))
+    return Rows.of([column.name for column in columns], arrays, masks)

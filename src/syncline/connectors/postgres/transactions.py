@@ -1,0 +1,95 @@
+"""Transactions that run: which they are, whose, and the wait until they have ended (Races 1, 2)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from ...connector import Notice
+from ...errors import Transient
+
+Session = psycopg.Connection[Any]
+
+PATIENCE_SECONDS = 1.0
+"""How long a wait is not worth a notice."""
+
+# A transaction of another database can change none of our tables.
+_RUNNING = """
+SELECT xid::text FROM pg_snapshot_xip(pg_current_snapshot()) AS xid
+WHERE NOT EXISTS (SELECT FROM pg_stat_activity
+                  WHERE backend_xid::text::bigint = mod(xid::text::bigint, 4294967296)
+                    AND datname <> current_database())
+  AND NOT EXISTS (SELECT FROM pg_prepared_xacts
+                  WHERE transaction::text::bigint = mod(xid::text::bigint, 4294967296)
+                    AND database <> current_database())
+"""
+
+_STILL_RUNNING = """
+SELECT xid::text FROM unnest(%s::xid8[]) AS xid
+WHERE NOT pg_visible_in_snapshot(xid, pg_current_snapshot())
+"""
+
+# The ids of both views are cut to 32 bits.
+_WHOSE = """
+SELECT format('the prepared transaction %%s of user %%s, open since %%s; '
+              'COMMIT PREPARED or ROLLBACK PREPARED ends it', quote_literal(gid), owner, prepared)
+FROM pg_prepared_xacts WHERE transaction::text::bigint = ANY(%(xids)s)
+UNION ALL
+SELECT format('the transaction of user %%s in process %%s%%s, open since %%s%%s', usename, pid,
+              CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
+              coalesce(xact_start::text, 'a time that only its owner may see'),
+              CASE WHEN wait_event = 'SyncRep' THEN ', which waits for a synchronous standby' END)
+FROM pg_stat_activity WHERE backend_xid::text::bigint = ANY(%(xids)s)
+"""
+
+_WAITED_FOR = """
+SELECT transactionid::text FROM pg_locks
+WHERE pid = %s AND locktype = 'transactionid' AND NOT granted
+"""
+
+
+class Announcer:
+    """Tells whose transactions are waited for: once it takes long, and anew whenever they change."""
+
+    def __init__(self, session: Session, what: str, notice: Notice) -> None:
+        self._session, self._what, self._notice = session, what, notice
+        self._begun = time.monotonic()
+        self._told: list[str] = []
+
+    def tell(self, xids: Sequence[str]) -> None:
+        """These transactions are waited for now."""
+        if time.monotonic() - self._begun < PATIENCE_SECONDS:
+            return
+        whose = describe(self._session, xids)
+        if whose and whose != self._told:
+            self._told = whose
+            more = f" and {len(whose) - 1} more" if len(whose) > 1 else ""
+            self._notice(f"{self._what} waits for {whose[0]}{more}")
+
+    def tell_blocker(self, process: int) -> None:
+        """Whatever transaction that server process waits for is waited for now."""
+        self.tell([xid for (xid,) in self._session.execute(_WAITED_FOR, [process])])
+
+
+def describe(session: Session, xids: Sequence[str]) -> list[str]:
+    """A clause for each of these transactions that still runs: user, process or name, since when."""
+    short = [int(xid) & 0xFFFFFFFF for xid in xids]
+    return [clause for (clause,) in session.execute(_WHOSE, {"xids": short})]
+
+
+def wait_for_running(session: Session, stopped: threading.Event, what: str, notice: Notice) -> None:
+    """Return once every transaction of this database that runs now has ended, prepared ones and those
+    that wait for a standby too. Transient when `stopped` is set meanwhile."""
+    running = [xid for (xid,) in session.execute(_RUNNING)]
+    announcer = Announcer(session, what, notice)
+    pause = 0.005
+    while running:
+        announcer.tell(running)
+        if stopped.wait(pause):
+            raise Transient("wait for", "running transactions", "it was interrupted")
+        running = [xid for (xid,) in session.execute(_STILL_RUNNING, [running])]
+        pause = min(2 * pause, 0.2)
