@@ -59,6 +59,11 @@ def arm(text: str) -> None:
     _armed = _parse(text)
 
 
+def hits(name: str) -> int:
+    """How often an armed failpoint was passed; 0 for one that is not armed."""
+    return _armed[name].hits if name in _armed else 0
+
+
 def hit(name: str) -> None:
     """Do what is armed at this place, if anything."""
     point = _armed.get(name)

@@ -26,6 +26,8 @@ VERDICTS = {
     Finding.UNPROVEN: Verdict.NOT_COMPARED,
 }
 
+GAP_REMEDY = "run with --replace to copy its tables anew and swap them in"
+
 
 class Pipeline:
     """One run of `syncline sync`.
@@ -95,7 +97,11 @@ class Pipeline:
             return self._finish_removal(known, source, target)
         if known and known.position:
             known = self._check_log(known, here, source, target)
-        plan = make_plan(source, target, known, self._options)
+        tables = dict(known.tables) if known else {}
+        beside = target.peek(side_name(name))
+        if known and beside and beside.position:
+            tables |= beside.tables
+        plan = make_plan(source, target, tables, self._options)
         self._tell(plan, target)
         if self._options.dry_run:
             return self._dry_report(plan)
@@ -140,20 +146,18 @@ class Pipeline:
                     f"stream {known.stream}",
                     f"the source is not what it was: {known.source.incarnation} became {here.incarnation}, "
                     "so it was restored, promoted or replaced, and its log may lack changes",
-                    "run with --replace to copy its tables anew and swap them in",
                 )
             source.check_log(known.stream, known.position)
         except NeedsOperator as gap:
             if not self._options.replace:
                 if not self._options.dry_run:
                     self._record_gap(known, gap, target)
-                raise
+                raise NeedsOperator(gap.operation, gap.subject, gap.reason, GAP_REMEDY) from None
             self._observer.notice(f"{gap.reason}: everything is copied anew")
             if self._options.dry_run:
                 return None
             for stream in (known.stream, side_name(known.stream)):
-                source.detach(stream)
-                target.forget(stream)
+                self._take_away(stream, source, target)
             return None
         return known
 
@@ -161,6 +165,12 @@ class Pipeline:
         claim = self._claim(target, known.stream)
         stream = self._stream(claim, None, target)
         stream.settle([replace(s, state=State.GAP, detail=gap.reason) for s in claim.tables.values()])
+
+    def _take_away(self, stream: str, source: Source, target: Target) -> None:
+        """Leave nothing of a stream at either end."""
+        source.detach(stream)
+        target.forget(stream)
+        self._fences.pop(stream, None)
 
     def _claim(self, target: Target, name: str) -> Claim:
         """Take the fence; after an error only if nobody else took it meanwhile (Promise 2)."""
@@ -186,12 +196,9 @@ class Pipeline:
         beside = target.peek(side)
         if beside is None or beside.position is None:
             # A run died before the side stream began, or after it had joined.
-            source.detach(side)
-            target.forget(side)
+            self._take_away(side, source, target)
             beside = None
         new = plan.new
-        if beside is not None:
-            new = [table for table in new if table.schema.table not in beside.tables]
         if main.has_live or beside is not None:
             while beside is not None or new:
                 self._add_beside(main, side, new if beside is None else [])
@@ -218,8 +225,7 @@ class Pipeline:
             stream.enter([self._initial(table, floor, source, stream.target) for table in new], floor)
         except (Refused, NeedsOperator):
             if fresh:  # nothing was copied: leave nothing behind
-                source.detach(stream.claim.stream)
-                stream.target.forget(stream.claim.stream)
+                self._take_away(stream.claim.stream, source, stream.target)
             raise
 
     def _initial(self, new: NewTable, floor: Position, source: Source, target: Target) -> TableState:
@@ -337,8 +343,7 @@ class Pipeline:
                 continue
             self.report.notes.append(f"stream {stream} is taken away from both ends")
             if not self._options.dry_run:
-                source.detach(stream)
-                target.forget(stream)
+                self._take_away(stream, source, target)
         if not self.report.notes:
             self.report.notes.append("there was nothing to take away")
         return self.report

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..connector import Claim, Source, Target
+from ..connector import Source, Target
 from ..errors import Refused
 from ..model import Schema, State, TableName, TableState
 from ..verify.compare import Finding, compare_at_rest
@@ -36,14 +36,16 @@ class Plan:
     skipped: dict[TableName, str] = field(default_factory=dict)
 
 
-def make_plan(source: Source, target: Target, claim: Claim | None, options: Options) -> Plan:
-    """Plan a run over what both catalogs say and what the target knows of the stream.
+def make_plan(
+    source: Source, target: Target, tables: Mapping[TableName, TableState], options: Options
+) -> Plan:
+    """Plan a run over what both catalogs say; `tables` are those that the stream has, in their states.
 
     Refused, with everything that is wrong with the first table that cannot take part: a table asked for
     by its exact name that cannot be synced, no table at all, two tables that would be one at the target, a
     target table that does not fit or holds other rows (Promise 3: before anything runs).
     """
-    known = dict(claim.tables) if claim else {}
+    known = dict(tables)
     if options.replace:
         known = {
             table: state for table, state in known.items() if state.state not in (State.FAILED, State.GAP)
