@@ -45,7 +45,7 @@ def exit_status(error: SynclineError) -> int:
 
 def line(error: SynclineError) -> str:
     """The one line that stands for an error on stderr."""
-    return f"syncline: {printable(error)}"
+    return f"syncline: {printable(redact(str(error)))}"
 
 
 def members(error: SynclineError) -> dict[str, Any]:
@@ -55,10 +55,10 @@ def members(error: SynclineError) -> dict[str, Any]:
         "error": {
             "code": error.code,
             "operation": error.operation,
-            "subject": error.subject,
-            "reason": error.reason,
+            "subject": redact(error.subject),
+            "reason": redact(error.reason),
             "remedy": error.remedy,
-            "message": str(error),
+            "message": redact(str(error)),
         },
     }
 

@@ -39,7 +39,7 @@ class Rate:
 
     def value(self, now: float) -> float:
         """The amount a second at this moment; 0 before the first second has passed."""
-        while self._samples and self._samples[0][0] < now - self.window_seconds:
+        while self._samples and self._samples[0][0] <= now - self.window_seconds:
             self._sum -= self._samples.popleft()[1]
         seconds = min(self.window_seconds, now - (now if self._since is None else self._since))
         return self._sum / seconds if seconds >= 0.5 else 0.0
@@ -160,6 +160,11 @@ class Gauges:
         """The rows of all tables; None when that of one is not known."""
         known = [table.expected for table in self.tables.values() if table.expected is not None]
         return sum(known) if len(known) == len(self.tables) else None
+
+    @property
+    def copying(self) -> bool:
+        """Whether a table is being copied."""
+        return any(table.phase == State.COPYING for table in self.tables.values())
 
     @property
     def following(self) -> bool:

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -72,7 +72,7 @@ class Lines(Progress):
         parts = [f"{table.name}: {table.phase}"]
         if table.phase == State.COPYING and table.expected:
             parts.append(f"about {figures.counted(table.expected, 'row')}")
-        elif table.phase != State.COPYING and table.rows:
+        elif table.phase == State.CATCHING_UP and table.rows:
             parts.append(f"{figures.counted(table.rows, 'row')} copied")
         if table.detail:
             parts.append(table.detail)
@@ -86,7 +86,8 @@ class Lines(Progress):
 class Picture(Progress):
     """A bar a table, the busiest that fit, a total, and one line of what is behind; drawn in place."""
 
-    bar_width = 12
+    bar_width, gap = 10, 2
+    columns = (("rows", 11), ("rows/s", 7), ("MB/s", 5), ("left", 5), ("state", 11))
     spare_lines = 7  # heading, total, status, notices
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
@@ -103,7 +104,7 @@ class Picture(Progress):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.transient = error is None  # the report follows; after an error the last figures stay
+        self._live.transient = error is None or not self.tables  # after an error the last figures stay
         self._live.stop()
 
     def said(self, text: str) -> None:
@@ -124,15 +125,22 @@ class Picture(Progress):
                 grid.add_row(Text(f"{len(ranked) - room} more tables", style="dim"))
             if len(ranked) > 1:
                 self._total(grid, now)
-            return Group(grid, Text(status(self, now), style="bold", no_wrap=True, overflow="ellipsis"))
+            line = " · ".join([phases(self), *changes(self, now)])
+            return Group(grid, Text(line, style="bold", no_wrap=True, overflow="ellipsis"))
 
     def _grid(self) -> Table:
-        grid = Table(box=None, padding=(0, 2, 0, 0), expand=False, header_style="dim", pad_edge=False)
-        grid.add_column("table", no_wrap=True, overflow="ellipsis")
+        figures_width = sum(width + self.gap for _, width in self.columns) + self.bar_width + self.gap
+        grid = Table(box=None, padding=(0, self.gap, 0, 0), header_style="dim", pad_edge=False)
+        grid.add_column(
+            "table",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=max(8, self._console.width - figures_width - self.gap),
+        )
         grid.add_column("", width=self.bar_width)
-        for name, width in (("rows", 10), ("rows/s", 7), ("MB/s", 5), ("left", 5)):
-            grid.add_column(name, justify="right", no_wrap=True, min_width=width)
-        grid.add_column("state", no_wrap=True, min_width=11)
+        for name, width in self.columns:
+            justify: JustifyMethod = "left" if name == "state" else "right"
+            grid.add_column(name, justify=justify, no_wrap=True, min_width=width)
         return grid
 
     def _row(self, grid: Table, table: TableGauge, now: float) -> None:
@@ -155,8 +163,8 @@ class Picture(Progress):
             Text("total", style="bold"),
             self._bar(share),
             figures.count(self.rows),
-            figures.count(self.row_rate(now)),
-            figures.megabytes(self.byte_rate(now)),
+            figures.count(self.row_rate(now)) if self.copying else "",
+            figures.megabytes(self.byte_rate(now)) if self.copying else "",
             figures.remaining(self.seconds_left(now)),
         )
 
@@ -165,21 +173,32 @@ class Picture(Progress):
 
 
 def status(gauges: Gauges, now: float) -> str:
-    """One line: how many tables are in which phase, and the figures that matter in it."""
-    phases = [table.phase for table in gauges.tables.values()]
-    parts = [", ".join(f"{phases.count(phase)} {phase}" for phase in dict.fromkeys(sorted(phases)))]
-    if State.COPYING in phases:
-        rate = (
-            f"{figures.count(gauges.row_rate(now))} rows/s, {figures.megabytes(gauges.byte_rate(now))} MB/s"
-        )
-        parts += [f"{figures.counted(gauges.rows, 'row')} copied", rate]
+    """One line with all that matters now: phases, the copy's figures, the changes."""
+    parts = [phases(gauges)]
+    if gauges.copying:
+        parts.append(f"{figures.counted(gauges.rows, 'row')} copied")
+        parts.append(f"{figures.count(gauges.row_rate(now))} rows/s")
+        parts.append(f"{figures.megabytes(gauges.byte_rate(now))} MB/s")
         left = gauges.seconds_left(now)
         parts += [f"{figures.remaining(left)} left"] if left is not None else []
-    if gauges.changes or gauges.following:
-        parts.append(f"{figures.counted(gauges.changes, 'change')} applied")
-        parts.append(f"{figures.count(gauges.change_rate.value(now))} changes/s")
-        parts.append(f"{figures.size(gauges.behind_bytes)} behind")
-    return " · ".join(parts)
+    return " · ".join([*parts, *changes(gauges, now)])
+
+
+def phases(gauges: Gauges) -> str:
+    """How many tables are in which phase: 2 copying, 21 waiting."""
+    found = [table.phase for table in sorted(gauges.tables.values(), key=lambda table: table.busy)]
+    return ", ".join(f"{found.count(phase)} {phase}" for phase in dict.fromkeys(found))
+
+
+def changes(gauges: Gauges, now: float) -> list[str]:
+    """How many changes, how many a second, and how far behind; nothing before there are any."""
+    if not gauges.changes and not gauges.following:
+        return []
+    return [
+        f"{figures.counted(gauges.changes, 'change')} applied",
+        f"{figures.count(gauges.change_rate.value(now))} changes/s",
+        f"{figures.size(gauges.behind_bytes)} behind",
+    ]
 
 
 def progress(quiet: bool) -> Progress:

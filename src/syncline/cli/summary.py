@@ -52,6 +52,8 @@ def show(report: Report, console: Console) -> None:
     if report.tables:
         console.print(_table(report))
     remarks = [(figures.printable(table.table), _remark(table)) for table in report.tables if _remark(table)]
+    if report.tables:
+        console.print()
     for name, remark in remarks:
         console.print(Text(f"{name}: {remark}"))
     for note in report.notes:

@@ -105,5 +105,5 @@ def _load(entry: EntryPoint) -> Connector:
         connector: Connector = entry.load()
     except ImportError as error:
         missing = f"install {error.name}" if error.name else "install what it needs"
-        raise Refused("load", f"the connector of {entry.name}:", str(error), missing) from error
+        raise Refused("load", f"the connector of {entry.name}", str(error), missing) from error
     return connector

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from rich.console import Console
 
@@ -46,7 +45,7 @@ def play(say: Say) -> int:
 def _play(say: Say, stopper: Stopper) -> int:
     folder = Path(tempfile.mkdtemp(prefix="syncline-demo-"))
     left, right = folder / "shop.db", folder / "copy.db"
-    source, target = (f"sqlite:///{quote(str(path))}" for path in (left, right))
+    source, target = (f"sqlite:///{path}" for path in (left, right))
     command = f"{_program()} sync {source} {target}"
     seed = random.randrange(1 << 31)
 

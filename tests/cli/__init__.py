@@ -1,0 +1,1 @@
+"""The command line, as a user meets it: mostly the real command in a process of its own."""
