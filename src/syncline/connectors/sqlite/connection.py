@@ -1,0 +1,238 @@
+"""One connection to a file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote as quote_url
+
+from ...errors import Corruption, NeedsOperator, Refused, SynclineError, Transient
+
+BUSY_SECONDS = 30.0
+_LIBRARY_WAIT_SECONDS = 0.05  # SQLite's own wait cannot be interrupted: short, ours goes round it
+_BACKOFF_SECONDS = 0.02
+_NOTICE_SECONDS = 1.0
+_PREFIX = "sqlite:///"
+
+T = TypeVar("T")
+
+
+def parse_url(url: str) -> str:
+    """The path in `sqlite:///path`: three slashes for a relative one, four for an absolute one. Refused
+    for anything else, an in-memory database included."""
+    path = url.removeprefix(_PREFIX)
+    if path == url or not path or path.startswith(":memory:"):
+        raise Refused(
+            "open", url, "it names no file", "write sqlite:///relative.db or sqlite:////absolute.db"
+        )
+    if "?" in path:
+        raise Refused(
+            "open", url, "a SQLite URL takes no parameters here", "leave out the ? and what follows"
+        )
+    return path
+
+
+def quote(name: str) -> str:
+    """A name as SQL writes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Connection:
+    """A connection in autocommit with explicit transactions.
+
+    A statement that meets another writer's lock is tried again for `BUSY_SECONDS` and then raises
+    Transient. `stop` ends every wait. For one thread at a time, `interrupt` excepted.
+    """
+
+    def __init__(self, path: str, subject: str, stop: threading.Event, *, create: bool = False) -> None:
+        self.subject = subject
+        self._stop = stop
+        if not create and not os.path.exists(path):
+            raise Refused("open", subject, "no such file", "check the path of the URL")
+        self.refuse_without_folder(path, subject)
+        uri = f"file:{quote_url(path)}?mode={'rwc' if create else 'rw'}"
+        try:
+            self._db = sqlite3.connect(
+                uri,
+                uri=True,
+                timeout=_LIBRARY_WAIT_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,  # interrupt and close come from other threads
+            )
+        except sqlite3.Error as error:
+            raise Refused("open", subject, str(error), "check the path and its permissions") from None
+        try:
+            # No cascade may run behind the log's back, and a commit is on the disk (Promise 1).
+            self._db.execute("PRAGMA foreign_keys=OFF")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self.value("SELECT count(*) FROM sqlite_schema")
+        except BaseException:
+            self._db.close()
+            raise
+
+    @staticmethod
+    def refuse_without_folder(path: str, subject: str) -> None:
+        """Refused when the folder that is to hold the file does not exist."""
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            raise Refused("open", subject, "its folder does not exist", "make the folder first")
+
+    def execute(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        patience: float | None = BUSY_SECONDS,
+        notice: Callable[[str], None] | None = None,
+    ) -> sqlite3.Cursor:
+        """Run one statement, waiting `patience` seconds for other writers (None: until stopped)."""
+        return self._patiently(lambda: self._db.execute(sql, parameters), patience, notice)
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run one statement for each row inside an open transaction; returns how many rows it changed.
+        sqlite3.IntegrityError passes through: its meaning is the caller's."""
+        try:
+            return self._db.executemany(sql, rows).rowcount
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise self.translate(error) from None
+
+    def fetch(self, cursor: sqlite3.Cursor, count: int) -> list[tuple[Any, ...]]:
+        """The next rows of a cursor, at most `count`."""
+        try:
+            return cursor.fetchmany(count)
+        except sqlite3.Error as error:
+            raise self.translate(error) from None
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return self._patiently(lambda: self._db.execute(sql, parameters).fetchall(), BUSY_SECONDS, None)
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a query, None when there is none."""
+        found = self.rows(sql, parameters)
+        return found[0] if found else None
+
+    def attempt(self, sql: str) -> bool:
+        """Run one statement once, without waiting; False when another connection stands in its way."""
+        try:
+            self._db.execute(sql).fetchall()
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first cell of the first row, None when there is none."""
+        found = self.row(sql, parameters)
+        return found[0] if found else None
+
+    def has(self, name: str) -> bool:
+        """Whether the file has a table or view of that name."""
+        sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
+        return self.value(sql, (name,)) is not None
+
+    def begin(
+        self, notice: Callable[[str], None] | None = None, patience: float | None = BUSY_SECONDS
+    ) -> None:
+        """Take the file's only write lock: from here on no other transaction can be open."""
+        self.execute("BEGIN IMMEDIATE", patience=patience, notice=notice)
+
+    def commit(self) -> None:
+        """Commit what was begun."""
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo what was begun; a transaction that SQLite itself has ended is no error."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def write(
+        self, notice: Callable[[str], None] | None = None, patience: float | None = BUSY_SECONDS
+    ) -> Iterator[None]:
+        """A write transaction around a block: committed at its end, rolled back by any exception."""
+        self.begin(notice, patience)
+        try:
+            yield
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A short read transaction: all statements of the block see one state of the file. Within an open
+        transaction it adds nothing."""
+        if self._db.in_transaction:
+            yield
+            return
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.rollback()
+
+    def interrupt(self) -> None:
+        """From any thread: the statement that runs raises Transient."""
+        try:
+            self._db.interrupt()
+        except sqlite3.ProgrammingError:
+            return  # it was closed meanwhile
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        self._db.close()
+
+    def raise_if_stopped(self) -> None:
+        """Raise Transient when `interrupt` was called and nothing has told so yet."""
+        if self._stop.is_set():
+            self._stop.clear()
+            raise Transient("use", self.subject, "the call was interrupted")
+
+    def translate(self, error: sqlite3.Error) -> SynclineError:
+        """The error in our classes, by SQLite's primary result code (sqlite.org/rescode.html)."""
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        text = str(error)
+        if code == sqlite3.SQLITE_INTERRUPT:
+            self._stop.clear()
+            return Transient("use", self.subject, "the call was interrupted")
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Transient(
+                "use", self.subject, "another process holds the file's lock", "end its transaction"
+            )
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_PROTOCOL):
+            return Transient("use", self.subject, text)
+        if code == sqlite3.SQLITE_FULL:
+            return NeedsOperator("write to", self.subject, "the disk is full", "make room and run again")
+        if code == sqlite3.SQLITE_NOTADB:
+            return Refused("open", self.subject, "the file is not a SQLite database", "check the path")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+            remedy = "grant the right to write to the file and its folder"
+            return Refused("write to", self.subject, text, remedy)
+        if code == sqlite3.SQLITE_CORRUPT:
+            return Corruption("read", self.subject, text, "restore the file from a backup")
+        return NeedsOperator("use", self.subject, text)
+
+    def _patiently(
+        self, run: Callable[[], T], patience: float | None, notice: Callable[[str], None] | None
+    ) -> T:
+        began, told = time.monotonic(), notice is None
+        while True:
+            self.raise_if_stopped()
+            try:
+                return run()
+            except sqlite3.Error as error:
+                waited = time.monotonic() - began
+                code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+                busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or (patience is not None and waited > patience):
+                    raise self.translate(error) from None
+                if not told and notice is not None and waited > _NOTICE_SECONDS:
+                    notice(f"waiting for another process to end its transaction on {self.subject}")
+                    told = True
+            self._stop.wait(_BACKOFF_SECONDS)

@@ -1,0 +1,194 @@
+"""The bookkeeping of streams in a target (Promise 1).
+
+    _syncline_streams   stream, fence, position, source, removing
+    _syncline_tables    stream, tbl and the members of a TableState
+    _syncline_spans     stream, tbl, number, span, rows (NULL until they are in the target)
+
+Every function works in the transaction that is open, or reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from ...connector import Claim
+from ...errors import Corruption, Superseded
+from ...model import Identity, Position, Schema, Span, SpanRecord, State, TableName, TableState
+from .catalog import PREFIX
+from .connection import Connection
+from .meta import STREAMS
+
+TABLES = f"{PREFIX}tables"
+SPANS = f"{PREFIX}spans"
+
+
+def create_ledger(db: Connection) -> None:
+    """Make the bookkeeping where there is none."""
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS {STREAMS} (stream TEXT PRIMARY KEY, fence INTEGER NOT NULL,"
+        " position TEXT, source TEXT, removing INTEGER NOT NULL DEFAULT 0)"
+    )
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS {TABLES} (stream TEXT, tbl TEXT, schema TEXT NOT NULL,"
+        " state TEXT NOT NULL, floor TEXT, goal TEXT, created INTEGER NOT NULL, aside INTEGER NOT NULL,"
+        " detail TEXT NOT NULL, PRIMARY KEY (stream, tbl))"
+    )
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS {SPANS} (stream TEXT, tbl TEXT, number INTEGER,"
+        " span TEXT NOT NULL, rows INTEGER, PRIMARY KEY (stream, tbl, number))"
+    )
+
+
+def drop_ledger_if_unused(db: Connection) -> bool:
+    """Take it away when it holds no stream; whether it did."""
+    if db.value(f"SELECT count(*) FROM {STREAMS}"):
+        return False
+    for table in (STREAMS, TABLES, SPANS):
+        db.execute(f"DROP TABLE IF EXISTS {table}")
+    return True
+
+
+def take_fence(db: Connection, stream: str) -> int:
+    """The stream's fence + 1; the stream is made where there is none."""
+    db.execute(f"INSERT OR IGNORE INTO {STREAMS} (stream, fence) VALUES (?, 0)", (stream,))
+    taken = db.value(f"UPDATE {STREAMS} SET fence = fence + 1 WHERE stream = ? RETURNING fence", (stream,))
+    return int(taken)
+
+
+def read_claim(db: Connection, stream: str) -> Claim | None:
+    """The stream as it stands, None when it is unknown."""
+    if not db.has(STREAMS):
+        return None
+    sql = f"SELECT fence, position, source, removing FROM {STREAMS} WHERE stream = ?"
+    row = db.row(sql, (stream,))
+    if row is None:
+        return None
+    fence, position, source, removing = row
+    return Claim(
+        stream=stream,
+        fence=fence,
+        position=None if position is None else Position(position),
+        source=None if source is None else Identity.from_json(orjson.loads(source)),
+        removing=bool(removing),
+        tables={state.schema.table: state for state in read_states(db, stream)},
+    )
+
+
+def check_fence(db: Connection, claim: Claim) -> Position | None:
+    """The position that the target holds; Superseded when the fence is not this claim's (Promise 2)."""
+    row = None
+    if db.has(STREAMS):
+        row = db.row(f"SELECT fence, position FROM {STREAMS} WHERE stream = ?", (claim.stream,))
+    if row is None or row[0] != claim.fence:
+        held = "the stream is gone" if row is None else f"another worker holds fence {row[0]}"
+        raise Superseded(
+            "write for", claim.stream, f"{held}, this one had {claim.fence}", "leave it to the other worker"
+        )
+    return None if row[1] is None else Position(row[1])
+
+
+def check_position(db: Connection, claim: Claim) -> None:
+    """Corruption when the target's position is another than the claim's."""
+    held = check_fence(db, claim)
+    if held != claim.position:
+        raise Corruption(
+            "write for",
+            claim.stream,
+            f"the position is {held}, expected {claim.position}",
+            "compare the stores",
+        )
+
+
+def move_position(db: Connection, claim: Claim, after: Position | None, upto: Position) -> None:
+    """Compare and swap; Corruption when somebody moved it under our own fence."""
+    sql = f"UPDATE {STREAMS} SET position = ? WHERE stream = ? AND fence = ? AND position IS ?"
+    if db.execute(sql, (upto, claim.stream, claim.fence, after)).rowcount != 1:
+        raise Corruption(
+            "move", f"the position of {claim.stream}", f"it is not {after}", "compare the stores"
+        )
+
+
+def start_stream(db: Connection, claim: Claim, source: Identity, position: Position) -> None:
+    """Store the stream's source and its first position."""
+    sql = f"UPDATE {STREAMS} SET source = ?, position = ? WHERE stream = ?"
+    db.execute(sql, (orjson.dumps(source.to_json()).decode(), position, claim.stream))
+
+
+def write_states(db: Connection, stream: str, states: Iterable[TableState]) -> None:
+    """Store the states of these tables."""
+    for state in states:
+        db.execute(
+            f"INSERT OR REPLACE INTO {TABLES} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                stream,
+                table_text(state.schema.table),
+                orjson.dumps(state.schema.to_json()).decode(),
+                str(state.state),
+                state.floor,
+                state.goal,
+                int(state.created),
+                int(state.aside),
+                state.detail,
+            ),
+        )
+
+
+def read_states(db: Connection, stream: str) -> list[TableState]:
+    """The states of a stream's tables."""
+    rows = db.rows(
+        "SELECT schema, state, floor, goal, created, aside, detail"
+        f" FROM {TABLES} WHERE stream = ? ORDER BY rowid",
+        (stream,),
+    )
+    return [_state(row) for row in rows]
+
+
+def plan_spans(db: Connection, stream: str, table: TableName, spans: Sequence[Span]) -> None:
+    """Put spans into the ledger in place of any that are there."""
+    text = table_text(table)
+    db.execute(f"DELETE FROM {SPANS} WHERE stream = ? AND tbl = ?", (stream, text))
+    db.execute_many(
+        f"INSERT INTO {SPANS} VALUES (?, ?, ?, ?, NULL)",
+        [(stream, text, number, orjson.dumps(span.to_json()).decode()) for number, span in enumerate(spans)],
+    )
+
+
+def record_span(db: Connection, stream: str, table: TableName, number: int, rows: int) -> None:
+    """Record that a span is copied; Corruption when the ledger has no span of that number."""
+    sql = f"UPDATE {SPANS} SET rows = ? WHERE stream = ? AND tbl = ? AND number = ?"
+    if db.execute(sql, (rows, stream, table_text(table), number)).rowcount != 1:
+        raise Corruption("record", f"span {number} of {table}", "the ledger does not have it")
+
+
+def read_spans(db: Connection, stream: str, table: TableName) -> list[SpanRecord]:
+    """The ledger of one table, in order."""
+    sql = f"SELECT span, rows FROM {SPANS} WHERE stream = ? AND tbl = ? ORDER BY number"
+    rows = db.rows(sql, (stream, table_text(table)))
+    return [SpanRecord(Span.from_json(orjson.loads(span)), copied) for span, copied in rows]
+
+
+def forget_stream(db: Connection, stream: str) -> None:
+    """Delete all rows of a stream."""
+    for table in (STREAMS, TABLES, SPANS):
+        db.execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))
+
+
+def table_text(table: TableName) -> str:
+    """A table's name as the ledger's key."""
+    return orjson.dumps(table.to_json()).decode()
+
+
+def _state(row: tuple[Any, ...]) -> TableState:
+    schema, state, floor, goal, created, aside, detail = row
+    return TableState(
+        schema=Schema.from_json(orjson.loads(schema)),
+        state=State(state),
+        floor=None if floor is None else Position(floor),
+        goal=None if goal is None else Position(goal),
+        created=bool(created),
+        aside=bool(aside),
+        detail=detail,
+    )

@@ -1,0 +1,279 @@
+"""Reading the change log that triggers write (see `triggers` for its tables)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ...model import Batch, Changes, Mark, Position, Rows, Schema, SchemaChange, Segment, TableName
+from ...model.batch import DELETE, INSERT, UPDATE, Path
+from .catalog import describe
+from .codec import decode
+from .connection import Connection
+from .store import refuse_null_keys, select_keys
+from .triggers import LOG, SHAPES, find_shape, triggers_missing
+
+_FETCH_ROWS = 256
+_MOST_ROWS = 50_000
+_POLL_SECONDS = (0.01, 0.2)
+_AGAIN = "V"
+
+Cells = tuple[Any, ...]
+Told = tuple[str, Cells, Cells]
+"""A log row: op, the old key, the row."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A table, the shape its log rows are to have, why the log has stopped telling it, and whether that
+    was told."""
+
+    schema: Schema
+    shape: int | None
+    changed: str = ""
+    told: bool = False
+
+
+@dataclass(slots=True)
+class _Page:
+    """Log rows up to `upto`, those kept by table; `cut`: a transaction ends here."""
+
+    upto: int
+    rows: dict[TableName, list[Told]] = field(default_factory=dict)
+    paths: dict[TableName, Path] = field(default_factory=dict)
+    cut: bool = False
+
+
+class LogReader:
+    """Reads the log of a file for some tables, leaving out what came by the store `skip`.
+
+    It holds no transaction open between two calls: rows up to an end of the log that was seen once never
+    change, so pieces of one run may be read one after the other.
+    """
+
+    def __init__(
+        self, db: Connection, tables: Sequence[Schema], store: str, skip: str, stop: threading.Event
+    ) -> None:
+        self._db, self._store, self._skip, self._stop = db, store, skip, stop
+        self._tables = [_Followed(schema, None) for schema in tables]
+        self._shapes: dict[int, tuple[_Followed, bool]] = {}
+        self._seen: int | None = None
+        self._version: int | None = None
+        self._marks: dict[str, Mark] = {}
+        self._open_mark: str | None = None
+        self._open = False  # rows were yielded whose transaction may go on
+
+    def wait(self, at: int, max_wait: float) -> int:
+        """The end of the log once it is past `at` or a table has changed its shape; `at` when neither
+        happened in `max_wait` seconds. Idle, it asks for `data_version`, which touches no page, at most a
+        hundred and at least five times a second."""
+        deadline, (delay, slowest) = time.monotonic() + max_wait, _POLL_SECONDS
+        while True:
+            self._db.raise_if_stopped()
+            data = int(self._db.value("PRAGMA data_version"))
+            if data != self._seen:
+                # Taken before the log is looked at: a commit in between is seen by the next look.
+                self._seen = data
+                self._look_at_shapes()
+                top = int(self._db.value(f"SELECT max(seq) FROM {LOG}"))
+                if top > at or self._untold():
+                    return max(top, at)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return at
+            self._stop.wait(min(delay, left))
+            delay = min(delay * 2, slowest)
+
+    def batches(self, at: int, top: int, max_bytes: int) -> Iterator[Batch]:
+        """The batches from `at` to `top`, both ends of transactions, at least one."""
+        while True:
+            page = self._read(at, top, max_bytes) if at < top else _Page(at)
+            segments: list[Segment] = [self._changes(table, page) for table in page.rows]
+            self._open = self._open or bool(segments)
+            if page.upto == top:
+                page.cut = True
+                segments += self._tell_changed()
+            complete = page.cut or not self._open
+            if complete:
+                self._open = False
+            yield Batch(
+                after=Position(str(at)),
+                upto=Position(str(page.upto)),
+                segments=segments,
+                complete=complete,
+                transactions=int(complete and page.upto > at),
+                log_bytes=page.upto - at,
+            )
+            at = page.upto
+            if at >= top:
+                return
+
+    def _look_at_shapes(self) -> None:
+        version = int(self._db.value("PRAGMA schema_version"))
+        if version == self._version:
+            return
+        with self._db.snapshot():
+            for followed in self._tables:
+                followed.shape = find_shape(self._db, followed.schema)
+                followed.changed = followed.changed or shape_changed(self._db, followed.schema)
+                if not followed.changed:
+                    followed.changed = triggers_missing(self._db, followed.schema)
+            by_name = {followed.schema.table.name: followed for followed in self._tables}
+            self._shapes = {
+                number: (by_name[table], number == by_name[table].shape)
+                for number, table in self._db.rows(f"SELECT id, tbl FROM {SHAPES}")
+                if table in by_name
+            }
+        self._version = version
+
+    def _untold(self) -> bool:
+        return any(followed.changed and not followed.told for followed in self._tables)
+
+    def _tell_changed(self) -> list[Segment]:
+        segments: list[Segment] = []
+        for followed in self._tables:
+            if followed.changed and not followed.told:
+                followed.told = True
+                segments.append(SchemaChange(followed.schema.table, followed.changed))
+        return segments
+
+    def _read(self, at: int, top: int, max_bytes: int) -> _Page:
+        """The rows after `at`, until `max_bytes`, the end of the run, or a row of another mark."""
+        sql = f"SELECT * FROM {LOG} WHERE seq > ? AND seq <= ? ORDER BY seq"
+        cursor = self._db.execute(sql, (at, top))
+        places = {name[0]: place for place, name in enumerate(cursor.description)}
+        page, size, looked = _Page(at), 0, 0
+        try:
+            while found := self._db.fetch(cursor, _FETCH_ROWS):
+                for row in found:
+                    if not self._keep(row, places, page):
+                        page.cut = True
+                        return page
+                    page.upto = row[0]
+                    size += sum(len(cell) if isinstance(cell, str | bytes) else 8 for cell in row)
+                    looked += 1
+                    if size >= max_bytes or looked >= _MOST_ROWS:
+                        return page
+        finally:
+            cursor.close()
+        page.upto = top
+        return page
+
+    def _keep(self, row: Cells, places: dict[str, int], page: _Page) -> bool:
+        """Put a log row into the page unless it is none of ours; False when it begins a new batch.
+
+        Our own applies set the mark for a whole transaction and nobody else sets it, so that rows of two
+        marks are never rows of one transaction."""
+        _, shape, op, mark = row[:4]
+        followed, fits = self._shapes.get(shape, (None, False))
+        if followed is None or followed.told:
+            return True
+        table = followed.schema.table
+        path = self._path(table, mark)
+        if self._skip in path:
+            return True
+        if (page.rows or self._open) and mark != self._open_mark:
+            return False
+        self._open_mark = mark
+        if not fits:
+            followed.changed = followed.changed or "its columns or its key have changed"
+            return True
+        width, keys = len(followed.schema.stored), len(followed.schema.key)
+        key = tuple(row[places[f"k{place}"]] for place in range(keys))
+        cells = tuple(row[places[f"c{place}"]] for place in range(width)) if op in "IU" else ()
+        page.rows.setdefault(table, []).append((op, key, cells))
+        page.paths[table] = path
+        return True
+
+    def _path(self, table: TableName, mark: str | None) -> Path:
+        if mark is None:
+            return (self._store,)
+        if mark not in self._marks:
+            self._marks[mark] = Mark.loads(mark)
+        return self._marks[mark].path(table, self._store)
+
+    def _changes(self, table: TableName, page: _Page) -> Changes:
+        """The changes of one table as columns."""
+        schema = next(followed.schema for followed in self._tables if followed.schema.table == table)
+        at = [schema.names.index(name) for name in schema.key]
+        none_before, none_after = (None,) * len(schema.key), (None,) * len(schema.stored)
+        kinds, before, after, keys = bytearray(), list[Cells](), list[Cells](), list[Cells]()
+        for op, old, row in self._look_again(schema, page.rows[table]):
+            key = tuple(row[place] for place in at) if row else old
+            moved = op == "U" and not _same(old, key)
+            kinds.append({"I": INSERT, "U": UPDATE, "D": DELETE}[op])
+            before.append(old if op == "D" or moved else none_before)
+            after.append(row or none_after)
+            keys.append(key)
+        key_cells = list(zip(*keys, strict=True))
+        refuse_null_keys(schema, schema.key_columns, key_cells)
+        gone = pa.array([kind == DELETE for kind in kinds], pa.bool_())
+        kept = pa.array([cells is none_before for cells in before], pa.bool_())
+        return Changes(
+            table=table,
+            kinds=bytes(kinds),
+            before=_rows(schema, schema.key, before, kept, key_cells),
+            after=_rows(schema, schema.names, after, gone, key_cells),
+            path=page.paths[table],
+        )
+
+    def _look_again(self, schema: Schema, rows: list[Told]) -> list[Told]:
+        """Rows that another one may have evicted, as they are now: gone, or there. What they become later
+        is in the log as well (Race 7)."""
+        wanted = list(dict.fromkeys(key for op, key, _ in rows if op == _AGAIN))
+        if not wanted:
+            return rows
+        there: dict[Cells, Cells] = {}
+        for start in range(0, len(wanted), _FETCH_ROWS):
+            width = len(schema.stored)
+            for found in select_keys(self._db, schema, wanted[start : start + _FETCH_ROWS]):
+                there[found[width:]] = found[:width]
+        again: list[Told] = []
+        for op, key, row in rows:
+            if op != _AGAIN:
+                again.append((op, key, row))
+            elif key in there:
+                again.append(("U", key, there[key]))
+            else:
+                again.append(("D", key, ()))
+        return again
+
+
+def shape_changed(db: Connection, schema: Schema) -> str:
+    """How a table in the file differs from its schema in what the log carries; '' when it does not."""
+    name = schema.table.name
+    if db.value("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", (name,)) is None:
+        return "the table is gone"
+    found = describe(db, name, count=False)
+    if found.key != schema.key:
+        return f"its key is ({', '.join(found.key)}) and was ({', '.join(schema.key)})"
+    now = {column.name: column.type for column in found.stored}
+    known = {column.name: column.type for column in schema.stored}
+    if now == known:
+        return ""
+    parts = [f"column {name} is new" for name in now if name not in known]
+    parts += [f"column {name} is gone" for name in known if name not in now]
+    parts += [
+        f"column {name} is {now[name]} and was {known[name]}"
+        for name in known
+        if name in now and now[name] != known[name]
+    ]
+    return ", ".join(parts)
+
+
+def _same(old: Cells, new: Cells) -> bool:
+    """Whether two stored keys are the same to the byte."""
+    return old == new and all(type(a) is type(b) for a, b in zip(old, new, strict=True))
+
+
+def _rows(
+    schema: Schema, names: Sequence[str], rows: list[Cells], unsent: pa.Array, keys: Sequence[Sequence[Any]]
+) -> Rows:
+    columns = [schema.column(name) for name in names]
+    sent = decode(schema, columns, list(zip(*rows, strict=True)), keys)
+    return Rows.of(sent.columns, sent.arrays, [unsent] * len(columns))

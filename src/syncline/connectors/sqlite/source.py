@@ -1,0 +1,197 @@
+"""A file as Source: the log that its triggers write."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+
+from ...connector import Notice
+from ...errors import NeedsOperator, Refused
+from ...model import Batch, Lag, Position, Schema
+from .connection import Connection
+from .log import LogReader, shape_changed
+from .meta import drop_meta, restore_journal, write_meta
+from .store import SqliteStore
+from .triggers import ATTACHED, LOG, READERS, create_log, drop_log, unwatch, watch
+
+_RELEASE_ROWS = 2_000  # a piece of pruning holds the write lock for milliseconds
+
+
+class SqliteSource(SqliteStore):
+    """A file whose log is followed. Positions are the log's row numbers in decimal: one writer at a time
+    holds the file, so their order is the order of commits (Race 8 does not apply), and whatever a
+    snapshot shows up to its largest number is whole transactions."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._releasing = threading.Lock()
+        self._second: Connection | None = None
+
+    def attach(self, stream: str, tables: Sequence[Schema], notice: Notice) -> bool:
+        """Triggers for these tables and a reader's row for the stream, in one transaction; it waits for
+        the writer. Refused for a file that cannot be written or cannot be in WAL mode, where readers and
+        writers would block each other, and for a table that is not there as `tables` says."""
+        self._refuse_read_only()
+        journal = str(self._db.value("PRAGMA journal_mode"))
+        if journal != "wal" and self._db.value("PRAGMA journal_mode=WAL") != "wal":
+            raise Refused(
+                "follow",
+                self.name,
+                f"its journal mode is {journal} and cannot be WAL",
+                "run PRAGMA journal_mode=WAL",
+            )
+        with self._db.write(notice, patience=None):
+            create_log(self._db)
+            write_meta(self._db, journal)
+            for schema in tables:
+                changed = shape_changed(self._db, schema)
+                if changed:
+                    raise Refused("attach", f"{schema.table} of {self.name}", changed, "run again")
+                watch(self._db, schema)
+                self._db.execute(
+                    f"INSERT OR IGNORE INTO {ATTACHED} VALUES (?, ?)", (stream, schema.table.name)
+                )
+            top = self._top()
+            sql = f"INSERT OR IGNORE INTO {READERS} VALUES (?, ?, ?)"
+            return self._db.execute(sql, (stream, top, top)).rowcount == 1
+
+    def detach(self, stream: str) -> None:
+        """Takes away the reader, the triggers that nobody else needs, and the log with the last reader."""
+        with self._releasing:
+            if self._second is not None:
+                self._second.close()
+                self._second = None
+        if not self._db.has(LOG):
+            return
+        with self._db.write():
+            self._db.execute(f"DELETE FROM {READERS} WHERE stream = ?", (stream,))
+            lost = f"SELECT tbl FROM {ATTACHED} WHERE stream = ?1 AND tbl NOT IN"
+            lost += f" (SELECT tbl FROM {ATTACHED} WHERE stream <> ?1)"
+            for (table,) in self._db.rows(lost, (stream,)):
+                unwatch(self._db, table)
+            self._db.execute(f"DELETE FROM {ATTACHED} WHERE stream = ?", (stream,))
+            last = not self._db.value(f"SELECT count(*) FROM {READERS}")
+            if last:
+                drop_log(self._db)
+            journal = drop_meta(self._db) if last else ""
+        restore_journal(self._db, journal)
+
+    def attached(self, stream: str) -> bool:
+        """Whether the stream reads this file's log."""
+        return self._reader(stream) is not None
+
+    def check_log(self, stream: str, after: Position) -> None:
+        """NeedsOperator when the log is gone, was made after the position, ends before it (an older file
+        was put in its place), or was released past it (the target is an older one)."""
+        place, reader = int(after), self._reader(stream)
+        if reader is None:
+            reason = "the stream's log is gone"
+        elif self._top() < place:
+            reason = f"the log ends at {self._top()}: an older file stands in its place"
+        elif place < reader[0]:
+            reason = f"the log begins at {reader[0]}"
+        elif place < reader[1]:
+            reason = f"the log is released up to {reader[1]}: the target is older than the log"
+        else:
+            return
+        raise NeedsOperator(
+            "go on from",
+            f"{after} in {self.name}",
+            f"{reason}; changes are missing (a gap)",
+            "copy the tables anew",
+        )
+
+    def floor(self, notice: Notice) -> Position:
+        """The end of the log while nobody writes: whoever wrote when it was asked for has ended."""
+        with self._db.write(notice, patience=None):
+            return Position(str(self._top()))
+
+    def ceiling(self) -> Position:
+        """The end of the log: a commit and its log rows become visible as one."""
+        return Position(str(self._top()))
+
+    def compare(self, a: Position, b: Position) -> int:
+        """By number."""
+        return int(a) - int(b)
+
+    def lag(self, stream: str, at: Position) -> Lag:
+        """In rows of the log."""
+        reader, top = self._reader(stream), self._top()
+        return Lag(bytes=max(top - int(at), 0), retained_bytes=top - reader[1] if reader else 0)
+
+    def changes(
+        self,
+        stream: str,
+        tables: Sequence[Schema],
+        after: Position,
+        *,
+        skip: str,
+        max_bytes: int,
+        max_wait: float,
+        until: Position | None = None,
+    ) -> Iterator[Batch]:
+        """Batches up to the end of the log as it was when looked at: the transactions in between cannot be
+        told apart, so that a run larger than `max_bytes` comes in pieces. A batch also ends where the
+        mark changes, which only ever happens between transactions (Race 16). No snapshot is held while
+        the caller works or the log is idle; rows up to the position that was looked at never change."""
+        self.check_log(stream, after)
+        at, end = int(after), None if until is None else int(until)
+        if end is not None and at >= end:
+            yield Batch(after, after)
+            return
+        reader = LogReader(self._db, tables, self.identity().id, skip, self._stop)
+        while end is None or at < end:
+            top = reader.wait(at, max_wait)
+            for batch in reader.batches(at, top if end is None else min(top, end), max_bytes):
+                at = int(batch.upto)
+                yield batch
+
+    def release(self, stream: str, upto: Position) -> None:
+        """Delete what no reader needs any more, in pieces that hold the write lock for milliseconds, on a
+        connection of its own: callable from any thread."""
+        with self._releasing:
+            if self._second is None:
+                self._second = Connection(self._path, self.name, self._stop)
+            db = self._second
+            with db.write():
+                sql = f"UPDATE {READERS} SET released = max(released, ?) WHERE stream = ?"
+                db.execute(sql, (int(upto), stream))
+                least = db.value(f"SELECT min(released) FROM {READERS}")
+            # The last row stays for ever: it is what the next number follows.
+            last = min(int(least), int(db.value(f"SELECT max(seq) FROM {LOG}")) - 1)
+            while (first := db.value(f"SELECT min(seq) FROM {LOG}")) is not None and first <= last:
+                with db.write():
+                    db.execute(f"DELETE FROM {LOG} WHERE seq <= ?", (min(first + _RELEASE_ROWS, last),))
+
+    def interrupt(self) -> None:
+        """From any thread: whatever runs or waits raises Transient."""
+        super().interrupt()
+        second = self._second
+        if second is not None:
+            second.interrupt()
+
+    def close(self) -> None:
+        """Close both connections."""
+        with self._releasing:
+            if self._second is not None:
+                self._second.close()
+                self._second = None
+        super().close()
+
+    def _refuse_read_only(self) -> None:
+        folder = os.path.dirname(os.path.realpath(self._path))
+        if self._db.has(LOG) or (os.access(self._path, os.W_OK) and os.access(folder, os.W_OK)):
+            return
+        raise Refused(
+            "follow", self.name, "the file or its folder is read-only", "grant the right to write to both"
+        )
+
+    def _top(self) -> int:
+        return int(self._db.value(f"SELECT max(seq) FROM {LOG}") or 0) if self._db.has(LOG) else 0
+
+    def _reader(self, stream: str) -> tuple[int, int] | None:
+        if not self._db.has(READERS):
+            return None
+        row = self._db.row(f"SELECT began, released FROM {READERS} WHERE stream = ?", (stream,))
+        return None if row is None else (int(row[0]), int(row[1]))

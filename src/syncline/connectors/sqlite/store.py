@@ -1,0 +1,211 @@
+"""Reading a file's rows, for Source and Target alike."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from ...connector import Capabilities
+from ...errors import NeedsOperator, Refused
+from ...model import (
+    ARROW,
+    CANONICAL,
+    Column,
+    Digest,
+    Identity,
+    Rows,
+    Schema,
+    Span,
+    TableName,
+    digest_rows,
+)
+from .catalog import PREFIX, discover, rowid_alias
+from .codec import decode, encode, read_literal, write_literal
+from .connection import Connection, quote
+from .declared import SYSTEM
+from .meta import read_uuid
+
+_FIRST_ROWS = 512
+_MOST_ROWS = 50_000
+_KEYS_AT_ONCE = 500
+
+
+def place(table: TableName) -> TableName:
+    """The file's name of a source's table: `sales.orders` is `sales_orders`, as a file has no schemas."""
+    return TableName(f"{table.schema}_{table.name}" if table.schema else table.name)
+
+
+def local(schema: Schema) -> str:
+    """The quoted name of a schema's table in the file."""
+    return quote(place(schema.table).name)
+
+
+class SqliteStore:
+    """A file that is read. Missing or no SQLite database: Refused at the first use."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stop = threading.Event()
+        self._opened: Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The file's URL."""
+        return f"sqlite:///{self._path}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Arrow columns only, hashed here, and one writer at a time."""
+        return Capabilities(formats=(ARROW,), digests=(CANONICAL,), writers=1)
+
+    @property
+    def _db(self) -> Connection:
+        if self._opened is None:
+            self._opened = Connection(self._path, self.name, self._stop)
+        return self._opened
+
+    def identity(self) -> Identity:
+        """The file by its real path; its incarnation is the uuid that Syncline wrote into it, '' before."""
+        return Identity(SYSTEM, os.path.realpath(self._path), "main", read_uuid(self._db))
+
+    def discover(self) -> Sequence[Schema]:
+        """Every table; views, virtual tables and tables without a key by `problem`."""
+        with self._db.snapshot():
+            return discover(self._db)
+
+    def split(self, schema: Schema, rows: int) -> Sequence[Span]:
+        """Spans by the key in the order of its own collations, cut from one pass over the key's index."""
+        key = ", ".join(map(quote, schema.key))
+        cuts = self._db.rows(
+            f"SELECT {key} FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS {quote(PREFIX)}"
+            f" FROM {local(schema)}) WHERE {quote(PREFIX)} > 1 AND ({quote(PREFIX)} - 1) % ? = 0",
+            (max(rows, 1),),
+        )
+        bounds = [None, *(tuple(map(write_literal, cut)) for cut in cuts), None]
+        return [Span(lower, upper) for lower, upper in pairwise(bounds)]
+
+    def read(
+        self, schema: Schema, span: Span, *, format: str = ARROW, max_bytes: int = 8 << 20
+    ) -> Iterator[Rows]:
+        """The rows of a span, in no order, from one statement; NeedsOperator for a value that is none of
+        its column's type, and for NULL in a key."""
+        if format != ARROW:
+            raise Refused("read", f"{schema.table} as {format}", f"{self.name} gives only {ARROW}")
+        condition, values = _within(schema, span)
+        names = ", ".join(map(quote, (*schema.names, *schema.key)))
+        cursor = self._db.execute(f"SELECT {names} FROM {local(schema)} WHERE {condition}", values)
+        count = _FIRST_ROWS
+        try:
+            while found := self._db.fetch(cursor, count):
+                rows = decode_rows(schema, found)
+                yield rows
+                count = max(1, min(_MOST_ROWS, count * max_bytes // max(rows.nbytes, 1), 2 * count))
+        finally:
+            cursor.close()
+
+    def read_keys(self, schema: Schema, keys: Rows) -> Rows:
+        """The rows with these keys, compared byte by byte whatever the column's collation."""
+        found: list[tuple[Any, ...]] = []
+        wanted = encode_keys(schema, keys)
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            found += select_keys(self._db, schema, wanted[start : start + _KEYS_AT_ONCE])
+        return decode_rows(schema, found)
+
+    def digest(self, schema: Schema, span: Span, scheme: str) -> Digest:
+        """The digest of a span, its values read as what `schema` says they are."""
+        if scheme != CANONICAL:
+            raise Refused("digest", f"{schema.table} by {scheme}", f"{self.name} knows only {CANONICAL}")
+        return digest_rows(schema, self.read(schema, span))
+
+    def sequences(self, schema: Schema) -> Mapping[str, int]:
+        """The last number of the rowid alias: from sqlite_sequence where it is AUTOINCREMENT, else the
+        largest that is there."""
+        table = place(schema.table).name
+        column = rowid_alias(self._db, table)
+        if column is None:
+            return {}
+        last = self._db.value(f"SELECT max({quote(column)}) FROM {quote(table)}")
+        if self._db.has("sqlite_sequence"):
+            given = self._db.value("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
+            last = max(filter(lambda number: number is not None, (last, given)), default=None)
+        return {} if last is None else {column: int(last)}
+
+    def interrupt(self) -> None:
+        """From any thread: whatever runs or waits raises Transient."""
+        self._stop.set()
+        if self._opened is not None:
+            self._opened.interrupt()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+
+def encode_keys(schema: Schema, keys: Rows) -> list[tuple[Any, ...]]:
+    """Keys as stored values, in the key's order."""
+    return list(zip(*encode(schema, keys.select(schema.key)), strict=True))
+
+
+def select_keys(db: Connection, schema: Schema, keys: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The stored values of the rows with these stored keys: the carried columns, then the key's."""
+    if not keys:
+        return []
+    row = "(" + ", ".join("?" * len(schema.key)) + ")"
+    names = ", ".join(f"t.{quote(name)}" for name in (*schema.names, *schema.key))
+    # The first comparison finds by the index, the second tells 'a' from 'A' where the column does not.
+    match = " AND ".join(
+        f"t.{quote(name)} = k.column{at} AND t.{quote(name)} COLLATE BINARY = k.column{at}"
+        for at, name in enumerate(schema.key, 1)
+    )
+    return db.rows(
+        f"SELECT {names} FROM (VALUES {', '.join([row] * len(keys))}) AS k CROSS JOIN {local(schema)} AS t"
+        f" ON {match}",
+        [cell for key in keys for cell in key],
+    )
+
+
+def decode_rows(schema: Schema, found: Sequence[tuple[Any, ...]]) -> Rows:
+    """Rows from what was selected as the carried columns and then the key's."""
+    width = len(schema.stored)
+    cells = list(zip(*found, strict=True)) if found else [()] * (width + len(schema.key))
+    keys = cells[width:]
+    refuse_null_keys(schema, schema.key_columns, keys)
+    return decode(schema, schema.stored, cells[:width], keys)
+
+
+def refuse_null_keys(schema: Schema, columns: Sequence[Column], keys: Sequence[Sequence[Any]]) -> None:
+    """SQLite lets NULLs into most primary keys; no other system can hold such a row."""
+    for column, cells in zip(columns, keys, strict=True):
+        if None in cells:
+            raise NeedsOperator(
+                "read",
+                f"{schema.table}.{column.name}",
+                "a row has NULL in its key",
+                f"delete it or fill it: SELECT * FROM {local(schema)} WHERE {quote(column.name)} IS NULL",
+            )
+
+
+def _within(schema: Schema, span: Span) -> tuple[str, list[Any]]:
+    """The condition of a span and its values."""
+    key = ", ".join(map(quote, schema.key))
+    marks = ", ".join("?" * len(schema.key))
+    conditions, values = ["1"], list[Any]()
+    for bound, sign in ((span.lower, ">="), (span.upper, "<")):
+        if bound is not None:
+            conditions.append(f"({key}) {sign} ({marks})")
+            values += map(read_literal, bound)
+    return " AND ".join(conditions), values
+
+
+def is_unique_violation(error: sqlite3.IntegrityError) -> bool:
+    """Whether two rows wanted one unique value or one key."""
+    return error.sqlite_errorcode in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
