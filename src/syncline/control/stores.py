@@ -103,7 +103,9 @@ def _hint(scheme: str, known: dict[str, EntryPoint]) -> str:
 def _load(entry: EntryPoint) -> Connector:
     try:
         connector: Connector = entry.load()
-    except ImportError as error:
-        missing = f"install {error.name}" if error.name else "install what it needs"
-        raise Refused("load", f"the connector of {entry.name}", str(error), missing) from error
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "syncline"):  # no library of the user's is missing: a bug
+            raise
+        raise Refused("load", f"the connector of {entry.name}", str(error), f"install {missing}") from error
     return connector
