@@ -65,6 +65,8 @@ class Stream:
     def enter(self, states: Sequence[TableState], floor: Position) -> None:
         """Take tables in: their states, and the first position before the first row, in one transaction."""
         first = self.claim.position is None
+        if first:  # attaching may just have given the log its incarnation
+            self._source = self.lookup.identity()
         with self.target.begin(self.claim, self._mark({})) as apply:
             if first:
                 apply.start(self._source, floor)
