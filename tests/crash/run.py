@@ -1,0 +1,317 @@
+"""The order of events of a crash test, and its verdict."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncline import failpoints
+from tests.oracle import compare
+
+from . import chain
+from .ends import End, opened
+from .proxy import Way
+from .syncer import Failed, Syncer
+from .tables import DDL, LATE, Database, create
+
+FIRST_COPY = (
+    *("attach.publication", "attach.done", "copy.planned", "copy.before_commit", "copy.after_commit"),
+    *("goal.recorded", "live.before_commit"),
+)
+FOLLOWING = ("apply.before_commit", "apply.after_commit", "release.after")
+JOINING = ("join.before_commit", "join.after_commit")
+REMOVING = ("remove.before_detach", "remove.after_detach")
+REACHED_WITHIN = 60.0
+RECOVERED_WITHIN = 90.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything; a stop, cut or hold is done that often to each end that can have it."""
+
+    writers: int
+    seconds: float
+    accounts: int
+    kills: int
+    stops: int
+    cuts: int
+    holds: int
+    pause: float
+
+
+SHORT = Plan(writers=2, seconds=0, accounts=2_000, kills=3, stops=1, cuts=1, holds=1, pause=0.02)
+DEEP = Plan(writers=4, seconds=300, accounts=120_000, kills=20, stops=5, cuts=4, holds=1, pause=0.02)
+
+
+class Crash:
+    """One crash test over a pair of stores; everything random comes from `seed`."""
+
+    def __init__(self, plan: Plan, source: End, target: End, folder: Path, seed: int) -> None:
+        self._plan, self._source, self._target, self._folder = plan, source, target, folder
+        self._seed, self._random = seed, random.Random(seed)
+        self._syncer = Syncer(source, target, folder / "sync.log")
+        self._writers: list[subprocess.Popen[str]] = []
+        self._watched = False
+        self.done: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Do everything; Failed with the first thing that is wrong."""
+        if {*FIRST_COPY, *FOLLOWING, *JOINING, *REMOVING} != set(failpoints.NAMES):
+            raise Failed("the failpoints are not those that this test visits")
+        begun = time.monotonic()
+        create(self._source.url, self._plan.accounts)
+        try:
+            self._start_writers()
+            self._visit(FIRST_COPY, "--exclude", LATE[0], "--exclude", LATE[1])
+            self._visit(FOLLOWING, "--exclude", LATE[0], "--exclude", LATE[1])
+            self._grow()
+            self._trouble()
+            self._recover()
+            while time.monotonic() < begun + self._plan.seconds:
+                time.sleep(1)
+                self._syncer.check()
+            self._stop_writers()
+            self._syncer.kill()
+            self._end()
+        finally:
+            self._syncer.close()
+            for writer in self._writers:
+                writer.kill()
+                writer.communicate()
+
+    # What is done to the sync.
+
+    def _visit(self, names: Sequence[str], *arguments: str) -> None:
+        """Kill the sync at each of these failpoints, in this order, as a killed run goes on from there."""
+        for name in names:
+            self._syncer.start("--follow", *arguments, failpoint=f"{name}=kill")
+            self._expect_kill(name)
+
+    def _expect_kill(self, name: str) -> None:
+        try:
+            code, said = self._syncer.wait(REACHED_WITHIN)
+        except Failed as error:
+            raise Failed(f"failpoint {name} was not reached: {error}") from None
+        if code != -signal.SIGKILL:
+            words = self._syncer.last_words()
+            raise Failed(f"at failpoint {name} the sync ended by itself with {code}: {said}; {words}")
+        self.done[f"kill at {name}"] += 1
+        self._say(f"killed at {name}")
+        self._watched = self._watched or self._target.ask(chain.install)
+
+    def _grow(self) -> None:
+        """Once the first tables are live the others join them; the sync dies at each step of that."""
+        self._syncer.start("--follow", "--exclude", LATE[0], "--exclude", LATE[1])
+        if not self._watched:
+            raise Failed("the target has no bookkeeping to watch")
+        deadline = time.monotonic() + REACHED_WITHIN
+        while self._target.ask(_unfinished):
+            self._syncer.check()
+            if time.monotonic() > deadline:
+                raise Failed(f"the tables did not become live; {self._syncer.last_words()}")
+            time.sleep(0.2)
+        self._syncer.kill()
+        self._visit(JOINING)
+        self._syncer.start("--follow")
+        self._recover()
+
+    def _trouble(self) -> None:
+        """All random faults, shuffled. After most of them the sync must catch up before the next."""
+        plan = self._plan
+        faults: list[Callable[[], None]] = [self._kill] * plan.kills + [self._terminate, self._fail]
+        for end in (self._source, self._target):
+            if end.server is not None:
+                faults += [lambda end=end: self._stop(end)] * plan.stops  # type: ignore[misc]
+            if end.proxy is not None:
+                faults += [lambda end=end: self._cut(end)] * plan.cuts  # type: ignore[misc]
+                for way in Way if plan is SHORT else self._random.sample(list(Way), 1):
+                    faults += [lambda end=end, way=way: self._hold(end, way)] * plan.holds  # type: ignore[misc]
+                faults.append(lambda end=end: self._slow(end))  # type: ignore[misc]
+        self._random.shuffle(faults)
+        for fault in faults:
+            time.sleep(self._random.uniform(0, 2))
+            fault()
+            if self._random.random() < 0.6:
+                self._recover()
+
+    def _kill(self) -> None:
+        self._say("kill -9")
+        self._syncer.kill()
+        self._syncer.start("--follow")
+        self.done["kill -9 at random"] += 1
+
+    def _terminate(self) -> None:
+        self._say("SIGTERM")
+        time.sleep(1.5)  # before that no handler may be there
+        code = self._syncer.terminate()
+        if code != 128 + signal.SIGTERM:
+            raise Failed(f"SIGTERM ended the sync with exit code {code}; {self._syncer.last_words()}")
+        self._syncer.start("--follow")
+        self.done["SIGTERM"] += 1
+
+    def _fail(self) -> None:
+        """Errors that pass by themselves, one after a commit whose reply never came."""
+        self._say("transient errors within")
+        self._syncer.kill()
+        self._syncer.start("--follow", failpoint=",".join(f"{name}=fail@2" for name in FOLLOWING))
+        self._recover()
+        self.done["transient errors within"] += 1
+
+    def _stop(self, end: End) -> None:
+        assert end.server is not None
+        self._say(f"hard stop of {end.name}")
+        end.server.kill()
+        time.sleep(self._random.uniform(0, 2))
+        end.server.start()
+        self.done[f"hard stop of {end.name}"] += 1
+
+    def _cut(self, end: End) -> None:
+        assert end.proxy is not None
+        self._say(f"cut of the link to {end.name}")
+        end.proxy.cut()
+        time.sleep(self._random.uniform(0.2, 3))
+        end.proxy.restore()
+        self.done[f"cut of the link to {end.name}"] += 1
+
+    def _hold(self, end: End, way: Way) -> None:
+        """The link goes silent in one direction; then what was held arrives late, or never."""
+        assert end.proxy is not None
+        self._say(f"nothing arrives {way.value} on the link to {end.name}")
+        end.proxy.hold(way)
+        time.sleep(self._random.uniform(2, 5))
+        end.proxy.restore(reset=self._random.random() < 0.5)
+        self.done[f"one-way cut of the link to {end.name}"] += 1
+
+    def _slow(self, end: End) -> None:
+        assert end.proxy is not None
+        self._say(f"slow link to {end.name}")
+        end.proxy.delay(0.05)
+        time.sleep(2)
+        end.proxy.delay(0)
+        self.done[f"slow link to {end.name}"] += 1
+
+    def _recover(self) -> None:
+        """Wait until what the source holds now has arrived at the target."""
+        wanted = dict(self._source.ask(_counters))
+        begun = time.monotonic()
+        while True:
+            there = dict(self._target.ask(_counters))
+            if all(there.get(writer, 0) >= last for writer, last in wanted.items()):
+                self._say(f"caught up after {time.monotonic() - begun:.1f} s")
+                return
+            self._syncer.check()
+            if time.monotonic() - begun > RECOVERED_WITHIN:
+                raise Failed(f"the target stands at {there}, not at {wanted}; {self._syncer.last_words()}")
+            time.sleep(0.2)
+
+    # The writers.
+
+    def _start_writers(self) -> None:
+        for number in range(1, self._plan.writers + 1):
+            arguments = (str(number), str(self._seed), str(self._acks(number)), str(self._plan.pause))
+            self._writers.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tests.crash.writer", self._source.url, *arguments],
+                    cwd=Path(__file__).parents[2],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+
+    def _stop_writers(self) -> None:
+        for writer in self._writers:
+            writer.send_signal(signal.SIGTERM)
+        for number, writer in enumerate(self._writers, 1):
+            said, _ = writer.communicate(timeout=60)
+            if writer.returncode:
+                raise Failed(f"writer {number} ended with {writer.returncode}")
+            self._say(f"writer {number}: {said.strip()}")
+
+    def _acks(self, number: int) -> Path:
+        return self._folder / f"acks-{number}"
+
+    # The verdict.
+
+    def _end(self) -> None:
+        """One-off runs, of which only the last one lives; then everything is judged."""
+        for name in REMOVING:
+            self._syncer.start(failpoint=f"{name}=kill")
+            self._expect_kill(name)
+            if name == REMOVING[0]:
+                recorded = self._target.ask(chain.links)
+        report = self._syncer.once(REACHED_WITHIN)
+        unequal = [table for table in report["tables"] if table["verdict"] != "equal"]
+        if unequal or {table["table"] for table in report["tables"]} != set(DDL):
+            raise Failed(f"the sync does not call every table equal: {report}")
+        counted: dict[str, int] = {}
+        differences = compare(self._source.url, self._target.url, exclude=chain.EXCLUDED, counted=counted)
+        if differences:
+            raise Failed("the oracle: " + "\n  ".join(map(str, differences[:20])))
+        self._judge_acks()
+        if found := chain.breaks(recorded):
+            raise Failed("the position chain: " + "\n  ".join(found[:10]))
+        if len(recorded) < len(FIRST_COPY):
+            raise Failed(f"the position chain has {len(recorded)} links only")
+        self._say(f"equal: {', '.join(f'{name} {rows:,}' for name, rows in counted.items())} rows")
+        self._say(f"the position chain is whole: {len(recorded):,} links")
+
+    def _judge_acks(self) -> None:
+        total = 0
+        for number in range(1, self._plan.writers + 1):
+            acknowledged = {int(line) for line in self._acks(number).read_text().split()}
+            total += len(acknowledged)
+            for end in (self._source, self._target):
+                rows = end.ask(
+                    lambda database, number=number: database.execute(  # type: ignore[misc]
+                        "SELECT counter FROM acks WHERE writer = %s", [number]
+                    )
+                )
+                lost = acknowledged - {row[0] for row in rows}
+                if lost:
+                    raise Failed(
+                        f"{end.name} lost acknowledged commits of writer {number}: {sorted(lost)[:9]}"
+                    )
+        if not total:
+            raise Failed("no writer had anything acknowledged")
+        self._say(f"all {total:,} acknowledged commits are in both stores")
+
+    def _say(self, text: str) -> None:
+        line = f"{time.strftime('%H:%M:%S')} {text}"
+        print(line, flush=True)
+        with (self._folder / "sync.log").open("a") as log:
+            log.write(f"--- {line}\n")
+
+
+def crash(plan: Plan, source: str, target: str, folder: Path, seed: int) -> Counter[str]:
+    """A crash test over two freshly opened stores; what was done, how often. Failed with its seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"seed {seed}: {source} to {target}, logs in {folder}", flush=True)
+    with ExitStack() as stack:
+        ends = [
+            stack.enter_context(opened(name, side, folder))
+            for name, side in ((source, "source"), (target, "target"))
+        ]
+        test = Crash(plan, ends[0], ends[1], folder, seed)
+        try:
+            test.run()
+        except Failed as error:
+            raise Failed(f"seed {seed}: {error}") from None
+        return test.done
+
+
+def _unfinished(database: Database) -> int:
+    table = "_syncline_tables" if database.sqlite else "syncline.tables"
+    return int(database.execute(f"SELECT count(*) FROM {table} WHERE state <> 'live'")[0][0])
+
+
+def _counters(database: Database) -> list[tuple[int, int]]:
+    rows = database.execute("SELECT writer, max(counter) FROM acks GROUP BY writer")
+    return [(row[0], row[1]) for row in rows]
