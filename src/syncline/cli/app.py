@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import __version__
-from ..errors import Refused
+from ..errors import Interrupted, Refused
 
 if TYPE_CHECKING:
     from ..engine.report import Options, Report
@@ -41,6 +41,8 @@ def main() -> int:
         return int(app(prog_name="syncline", standalone_mode=False) or 0)
     except SystemExit as end:  # the reader of a help text went away
         return end.code if isinstance(end.code, int) else 1
+    except BrokenPipeError:
+        return _close_pipe(3)
     except BaseException as error:  # whatever it is, the user gets one line and an exit code
         return _fail(error)
 
@@ -177,8 +179,7 @@ def sync(
         give_up_after=give_up_after,
     )
     _refuse_contradictions(options)
-    report = _run(source, target, options, quiet)
-    return _show(report, as_json)
+    return _sync(source, target, options, quiet, as_json)
 
 
 @app.command()
@@ -208,21 +209,32 @@ def _refuse_contradictions(options: Options) -> None:
         raise Refused("read", "the command line", reason, f"leave {clash} away")
 
 
-def _run(source: str, target: str, options: Options, quiet: bool) -> Report:
+def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool) -> int:
     from ..control.service import sync as run
     from .progress import progress
     from .signals import Stopper
 
+    error: Interrupted | None = None
     with progress(quiet) as shown:
         stopper = Stopper(shown.notice)
-        return stopper.run(lambda: run(source, target, options, shown, started=stopper.watch))
+        try:
+            report = stopper.run(lambda: run(source, target, options, shown, started=stopper.watch))
+        except Interrupted as end:
+            if not options.follow or not shown.following or stopper.pipeline is None:
+                raise
+            error, report = end, stopper.pipeline.report  # how a follow that got there is meant to end
+    return _show(report, error, as_json)
 
 
-def _show(report: Report, as_json: bool) -> int:
-    from . import summary
+def _show(report: Report, error: Interrupted | None, as_json: bool) -> int:
+    from . import failures, summary
 
+    status = error.exit_status if error else report.exit_code
+    document = summary.members(report) | (failures.members(error) if error else {})
+    if error:
+        typer.echo(failures.line(error), err=True)
     if as_json:
-        return _write_json(summary.members(report), report.exit_code)
+        return _write_json(document, status)
 
     from rich.console import Console
 
@@ -230,5 +242,5 @@ def _show(report: Report, as_json: bool) -> int:
         summary.show(report, Console())
         sys.stdout.flush()
     except BrokenPipeError:
-        return _close_pipe(report.exit_code)
-    return report.exit_code
+        return _close_pipe(status)
+    return status

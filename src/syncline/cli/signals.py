@@ -29,13 +29,14 @@ class Stopper:
 
     def __init__(self, announce: Callable[[str], None]) -> None:
         self._announce = announce
-        self._pipeline: Pipeline | None = None
+        self.pipeline: Pipeline | None = None
+        """The pipeline that is stopped by a signal, once there is one."""
         self.received: int | None = None
         """The signal that has arrived, if any."""
 
     def watch(self, pipeline: Pipeline) -> None:
         """From now on a signal stops this pipeline. Raises Interrupted when one has arrived already."""
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         if self.received is not None:
             raise Interrupted(self.received)
 
@@ -64,6 +65,6 @@ class Stopper:
                 os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
             os._exit(128 + number)
         self.received = number
-        if self._pipeline is not None:
-            self._pipeline.stop(number)
+        if self.pipeline is not None:
+            self.pipeline.stop(number)
         self._announce("stopping; once more to end at once")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,7 +16,7 @@ _GOOD = (Verdict.EQUAL, Verdict.FOLLOWED, Verdict.PLANNED, Verdict.RESUMED)
 _WIDE = 4096  # where there is no terminal nothing is cut or wrapped
 
 
-def members(report: Report) -> Mapping[str, Any]:
+def members(report: Report) -> dict[str, Any]:
     """The document of `--json`; its keys stay."""
     return {
         "exit": report.exit_code,

@@ -54,20 +54,18 @@ def _play(say: Say, stopper: Stopper) -> int:
     say(f"2. A program begins to insert, update and delete there, and to change keys (seed {seed}).")
     with _writing(left, seed) as stop_writing:
         say(f"3. Meanwhile: {command} --follow\n")
-        with progress(quiet=False) as shown:
-            _follow(source, target, shown, stopper, stop_writing)
+        followed = _follow(source, target, stopper, stop_writing)
         wrote = stop_writing()
-    say("   " + _told(wrote))
-    say("   Both were stopped, the sync as by Ctrl-C.")
-    say(f"4. Once more, to the end: {command}\n")
+    summary.show(followed, Console())
+    say(f"\n{_told(wrote)}\nThen both were stopped, the sync as by Ctrl-C.")
+    say(f"4. Once more, which goes on from there, compares and cleans up: {command}\n")
     with progress(quiet=False) as shown:
         report = sync(source, target, Options(), shown, started=stopper.watch)
-    say("")
     summary.show(report, Console())
     return _conclude(say, report, left, right, source, command)
 
 
-def _follow(source: str, target: str, shown: Progress, stopper: Stopper, stop_writing: StopWriting) -> None:
+def _follow(source: str, target: str, stopper: Stopper, stop_writing: StopWriting) -> Report:
     """Follow while the writer writes; ends both when every table was live for some seconds."""
     pipelines: list[Pipeline] = []
 
@@ -75,7 +73,7 @@ def _follow(source: str, target: str, shown: Progress, stopper: Stopper, stop_wr
         pipelines.append(pipeline)
         stopper.watch(pipeline)
 
-    with ThreadPoolExecutor(1, "follow") as pool:
+    with progress(quiet=False) as shown, ThreadPoolExecutor(1, "follow") as pool:
         run = pool.submit(sync, source, target, Options(follow=True), shown, started=started)
         try:
             _wait(run, shown)
@@ -84,10 +82,11 @@ def _follow(source: str, target: str, shown: Progress, stopper: Stopper, stop_wr
             for pipeline in pipelines:
                 pipeline.stop(signal.SIGINT)
         try:
-            run.result()
+            return run.result()
         except Interrupted:
             if stopper.received:
                 raise
+            return pipelines[0].report
 
 
 def _wait(run: Future[Report], shown: Progress) -> None:
@@ -151,6 +150,8 @@ The files stay in {left.parent}. What to try next:
 def _program() -> str:
     """How the reader can call this very Syncline."""
     script = Path(sys.executable).with_name("syncline")
+    if not script.exists():
+        return f"{sys.executable} -m syncline"
     if shutil.which("syncline") == str(script):
         return "syncline"
-    return str(script) if script.exists() else f"{sys.executable} -m syncline"
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
