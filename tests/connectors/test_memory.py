@@ -91,7 +91,6 @@ def driver() -> Iterator[Driver]:
         memory.connector,
         *(MemoryDatabase(name) for name in names),
         missing_url="memory://nowhere",
-        enforces_foreign_keys=False,
     )
     for name in names:
         memory.drop(name)

@@ -90,17 +90,19 @@ class PlainDatabase(Protocol):
 class Driver:
     """A connector and the two databases of one test, of the same system.
 
-    `missing_url`: a database that does not exist ('' where every URL opens). `has_truncate`: the system has
+    `missing_url`: a database that does not exist ('' where every URL opens). `makes_targets`: a target makes
+    its database where there is none. `tells_transactions`: the log tells transactions apart; else what is
+    read at once is one run. `has_truncate`: the system has
     a truncate of its own that the log tells. `has_unsent`: the log leaves out large cells that did not
     change. `ends_others`: `claim` ends another worker's open transaction; without it, it waits or fails.
-    `enforces_foreign_keys`: the target refuses a row without its parent.
     """
 
     connector: Connector
     source: PlainDatabase
     target: PlainDatabase
     missing_url: str = ""
+    makes_targets: bool = False
+    tells_transactions: bool = True
     has_truncate: bool = True
     has_unsent: bool = True
     ends_others: bool = True
-    enforces_foreign_keys: bool = True

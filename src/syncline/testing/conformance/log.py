@@ -12,7 +12,7 @@ import pytest
 from ...connector import Source, Store
 from ...errors import NeedsOperator, Transient
 from ...model import Batch, Changes, Kind, Position, Schema, SchemaChange, Truncate
-from .driver import Delete, Empty, PlainDatabase, Update
+from .driver import Delete, Empty, PlainDatabase, Update, Write
 from .reading import ReadingSuite
 from .stage import (
     BIG,
@@ -288,20 +288,22 @@ class SourceSuite(ReadingSuite):
 
     def test_resumes_from_every_position(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)
-        for number in range(8):
-            self.database.execute([item(number), item(number + 100)])
-        self.database.execute([Update(ITEMS, (100,), {"id": 500}), Delete(ITEMS, (3,))])
-        until = source.ceiling()
-        batches = self.told(source, [schema], floor, until, max_bytes=1)
-        assert len([batch for batch in batches if batch.segments]) > 3
-        changes = tell(schema, batches)
+        batches: list[Batch] = []
+        writes: list[list[Write]] = [[item(number), item(number + 100)] for number in range(8)]
+        writes += [[Update(ITEMS, (100,), {"id": 500})], [Delete(ITEMS, (3,)), item(100)]]
+        for transaction in writes:
+            self.database.execute(transaction)
+            batches += self.told(source, [schema], batches[-1].upto if batches else floor, max_bytes=1)
+        check_chain(batches, floor)
+        until, changes = batches[-1].upto, tell(schema, batches)
+        assert len(changes) == 19
+        assert tell(schema, self.told(source, [schema], floor, until)) == changes
         done = 0
         for batch in batches:
             done += len(tell(schema, [batch]))
             if batch.complete:
                 source = self.source()
-                rest = self.told(source, [schema], batch.upto, until)
-                assert tell(schema, rest) == changes[done:]
+                assert tell(schema, self.told(source, [schema], batch.upto, until)) == changes[done:]
                 source.close()
 
     def test_many_transactions_come_in_few_batches(self) -> None:
@@ -310,7 +312,8 @@ class SourceSuite(ReadingSuite):
             self.database.execute([item(number)])
         batches = self.told(source, [schema], floor, max_bytes=8 << 20)
         assert len(batches) < 100
-        assert sum(batch.transactions for batch in batches) >= 200
+        if self.driver.tells_transactions:
+            assert sum(batch.transactions for batch in batches) >= 200
         assert replay(schema, batches) == in_order(self.database.rows(ITEMS))
         small = self.told(source, [schema], floor, max_bytes=1000)
         assert len(small) > len(batches)

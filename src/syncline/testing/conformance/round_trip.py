@@ -113,11 +113,14 @@ class StreamSuite(Suite):
         claim = replace(claim, position=floor, source=source.identity())
         return Applier(source, target, claim, states)
 
-    def arrived(self, applier: Applier, **options: Any) -> list[Batch]:
-        """What the source's log tells after the applier's position until now."""
-        assert applier.claim.position is not None
+    def arrived(
+        self, applier: Applier, after: Position | None = None, max_bytes: int = 1 << 20
+    ) -> list[Batch]:
+        """What the source's log tells after a position, or the applier's own, until now."""
+        after = after or applier.claim.position
+        assert after is not None
         schemas = [state.schema for state in applier.states.values()]
-        return self.told(applier.source, schemas, applier.claim.position, **options)
+        return self.told(applier.source, schemas, after, max_bytes=max_bytes)
 
     def check_equal(self, applier: Applier, *tables: Schema) -> None:
         """Both databases hold the same rows, by plain drivers and by every digest they share."""
@@ -155,11 +158,14 @@ class StreamSuite(Suite):
     def test_a_worker_that_died_is_followed_by_another(self) -> None:
         workload = Workload(seed(), truncates=self.driver.has_truncate)
         applier = self.joined(*workload.tables)
-        for writes in workload.transactions(100):
+        batches: list[Batch] = []
+        for number, writes in enumerate(workload.transactions(100)):
             self.driver.source.execute(writes)
-        batches = self.arrived(applier, max_bytes=2000)
+            if number % 10 == 9:
+                after = batches[-1].upto if batches else applier.claim.position
+                batches += self.arrived(applier, after=after, max_bytes=2000)
         upto = [at for at, batch in enumerate(batches) if batch.complete]
-        assert len(upto) > 5
+        assert len(upto) >= 10
         applier.apply(batches[: upto[len(upto) // 2] + 1])
         target = self.target()
         later = Applier(self.source(), target, target.claim(self.stream), applier.states)
