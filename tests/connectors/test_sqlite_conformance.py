@@ -30,10 +30,13 @@ class PlainSqlite(SqlDatabase):
     }
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         path.touch()
-        super().__init__(
-            f"sqlite:///{path}", lambda: sqlite3.connect(path, timeout=30, check_same_thread=False)
-        )
+        self.url = f"sqlite:///{path}"
+        self._path = path
+
+    def connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=30, check_same_thread=False)
 
     def define(self, column: Column, table: Schema) -> str:
         if self.is_key_defined_with(column):

@@ -46,12 +46,13 @@ class Connection:
     """A connection in autocommit with explicit transactions.
 
     A statement that meets another writer's lock is tried again for `BUSY_SECONDS` and then raises
-    Transient. `stop` ends every wait. For one thread at a time, `interrupt` excepted.
+    Transient. `interrupt` ends what runs, waits included. For one thread at a time, `interrupt` excepted.
     """
 
-    def __init__(self, path: str, subject: str, stop: threading.Event, *, create: bool = False) -> None:
+    def __init__(self, path: str, subject: str, *, create: bool = False) -> None:
         self.subject = subject
-        self._stop = stop
+        self._stop = threading.Event()
+        self._running = 0
         if not create and not os.path.exists(path):
             raise Refused("open", subject, "no such file", "check the path of the URL")
         self.refuse_without_folder(path, subject)
@@ -96,7 +97,8 @@ class Connection:
         """Run one statement for each row inside an open transaction; returns how many rows it changed.
         sqlite3.IntegrityError passes through: its meaning is the caller's."""
         try:
-            return self._db.executemany(sql, rows).rowcount
+            with self.running():
+                return self._db.executemany(sql, rows).rowcount
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
@@ -105,7 +107,8 @@ class Connection:
     def fetch(self, cursor: sqlite3.Cursor, count: int) -> list[tuple[Any, ...]]:
         """The next rows of a cursor, at most `count`."""
         try:
-            return cursor.fetchmany(count)
+            with self.running():
+                return cursor.fetchmany(count)
         except sqlite3.Error as error:
             raise self.translate(error) from None
 
@@ -177,8 +180,26 @@ class Connection:
         finally:
             self.rollback()
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Around everything that `interrupt` is to end; the outermost begins with no interrupt open."""
+        if not self._running:
+            self._stop.clear()
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    def pause(self, seconds: float) -> None:
+        """Wait within `running`; Transient when interrupted."""
+        self._stop.wait(seconds)
+        self.raise_if_stopped()
+
     def interrupt(self) -> None:
-        """From any thread: the statement that runs raises Transient."""
+        """From any thread: what runs raises Transient; when nothing runs, nothing happens."""
+        if self._running:
+            self._stop.set()
         try:
             self._db.interrupt()
         except sqlite3.ProgrammingError:
@@ -189,9 +210,8 @@ class Connection:
         self._db.close()
 
     def raise_if_stopped(self) -> None:
-        """Raise Transient when `interrupt` was called and nothing has told so yet."""
+        """Raise Transient when `interrupt` was called meanwhile."""
         if self._stop.is_set():
-            self._stop.clear()
             raise Transient("use", self.subject, "the call was interrupted")
 
     def translate(self, error: sqlite3.Error) -> SynclineError:
@@ -199,9 +219,8 @@ class Connection:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         text = str(error)
         if code == sqlite3.SQLITE_INTERRUPT:
-            self._stop.clear()
             return Transient("use", self.subject, "the call was interrupted")
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _is_busy(error):
             return Transient(
                 "use", self.subject, "another process holds the file's lock", "end its transaction"
             )
@@ -222,17 +241,20 @@ class Connection:
         self, run: Callable[[], T], patience: float | None, notice: Callable[[str], None] | None
     ) -> T:
         began, told = time.monotonic(), notice is None
-        while True:
-            self.raise_if_stopped()
-            try:
-                return run()
-            except sqlite3.Error as error:
-                waited = time.monotonic() - began
-                code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-                busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                if not busy or (patience is not None and waited > patience):
-                    raise self.translate(error) from None
-                if not told and notice is not None and waited > _NOTICE_SECONDS:
-                    notice(f"waiting for another process to end its transaction on {self.subject}")
-                    told = True
-            self._stop.wait(_BACKOFF_SECONDS)
+        with self.running():
+            while True:
+                try:
+                    return run()
+                except sqlite3.Error as error:
+                    waited = time.monotonic() - began
+                    if not _is_busy(error) or (patience is not None and waited > patience):
+                        raise self.translate(error) from None
+                    if not told and notice is not None and waited > _NOTICE_SECONDS:
+                        notice(f"waiting for another process to end its transaction on {self.subject}")
+                        told = True
+                self.pause(_BACKOFF_SECONDS)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

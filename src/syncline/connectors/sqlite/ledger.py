@@ -170,6 +170,11 @@ def read_spans(db: Connection, stream: str, table: TableName) -> list[SpanRecord
     return [SpanRecord(Span.from_json(orjson.loads(span)), copied) for span, copied in rows]
 
 
+def move_spans(db: Connection, stream: str, to: str) -> None:
+    """Give a stream's spans to another stream."""
+    db.execute(f"UPDATE {SPANS} SET stream = ? WHERE stream = ?", (to, stream))
+
+
 def forget_stream(db: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
     for table in (STREAMS, TABLES, SPANS):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +14,10 @@ from ...model.batch import DELETE, INSERT, UPDATE, Path
 from .catalog import describe
 from .codec import decode
 from .connection import Connection
-from .store import refuse_null_keys, select_keys
+from .store import close_cursor, refuse_null_keys, select_keys
 from .triggers import LOG, SHAPES, find_shape, triggers_missing
 
-_FETCH_ROWS = 256
+_FETCH_ROWS = 64
 _MOST_ROWS = 50_000
 _POLL_SECONDS = (0.01, 0.2)
 _AGAIN = "V"
@@ -56,10 +55,8 @@ class LogReader:
     change, so pieces of one run may be read one after the other.
     """
 
-    def __init__(
-        self, db: Connection, tables: Sequence[Schema], store: str, skip: str, stop: threading.Event
-    ) -> None:
-        self._db, self._store, self._skip, self._stop = db, store, skip, stop
+    def __init__(self, db: Connection, tables: Sequence[Schema], store: str, skip: str) -> None:
+        self._db, self._store, self._skip = db, store, skip
         self._tables = [_Followed(schema, None) for schema in tables]
         self._shapes: dict[int, tuple[_Followed, bool]] = {}
         self._seen: int | None = None
@@ -72,9 +69,12 @@ class LogReader:
         """The end of the log once it is past `at` or a table has changed its shape; `at` when neither
         happened in `max_wait` seconds. Idle, it asks for `data_version`, which touches no page, at most a
         hundred and at least five times a second."""
-        deadline, (delay, slowest) = time.monotonic() + max_wait, _POLL_SECONDS
+        with self._db.running():
+            return self._wait(at, time.monotonic() + max_wait)
+
+    def _wait(self, at: int, deadline: float) -> int:
+        delay, slowest = _POLL_SECONDS
         while True:
-            self._db.raise_if_stopped()
             data = int(self._db.value("PRAGMA data_version"))
             if data != self._seen:
                 # Taken before the log is looked at: a commit in between is seen by the next look.
@@ -86,32 +86,30 @@ class LogReader:
             left = deadline - time.monotonic()
             if left <= 0:
                 return at
-            self._stop.wait(min(delay, left))
+            self._db.pause(min(delay, left))
             delay = min(delay * 2, slowest)
 
-    def batches(self, at: int, top: int, max_bytes: int) -> Iterator[Batch]:
-        """The batches from `at` to `top`, both ends of transactions, at least one."""
-        while True:
+    def next_batch(self, at: int, top: int, max_bytes: int) -> Batch:
+        """The batch after `at`; both `at` and `top` are ends of transactions, or `at` the end of a batch
+        that was not complete. An empty one when they are the same."""
+        with self._db.running():
             page = self._read(at, top, max_bytes) if at < top else _Page(at)
             segments: list[Segment] = [self._changes(table, page) for table in page.rows]
-            self._open = self._open or bool(segments)
-            if page.upto == top:
-                page.cut = True
-                segments += self._tell_changed()
-            complete = page.cut or not self._open
-            if complete:
-                self._open = False
-            yield Batch(
-                after=Position(str(at)),
-                upto=Position(str(page.upto)),
-                segments=segments,
-                complete=complete,
-                transactions=int(complete and page.upto > at),
-                log_bytes=page.upto - at,
-            )
-            at = page.upto
-            if at >= top:
-                return
+        self._open = self._open or bool(segments)
+        if page.upto == top:
+            page.cut = True
+            segments += self._tell_changed()
+        complete = page.cut or not self._open
+        if complete:
+            self._open = False
+        return Batch(
+            after=Position(str(at)),
+            upto=Position(str(page.upto)),
+            segments=segments,
+            complete=complete,
+            transactions=int(complete and page.upto > at),
+            log_bytes=page.upto - at,
+        )
 
     def _look_at_shapes(self) -> None:
         version = int(self._db.value("PRAGMA schema_version"))
@@ -160,7 +158,7 @@ class LogReader:
                     if size >= max_bytes or looked >= _MOST_ROWS:
                         return page
         finally:
-            cursor.close()
+            close_cursor(cursor)
         page.upto = top
         return page
 

@@ -140,19 +140,23 @@ class SqliteSource(SqliteStore):
         if end is not None and at >= end:
             yield Batch(after, after)
             return
-        reader = LogReader(self._db, tables, self.identity().id, skip, self._stop)
+        reader = LogReader(self._db, tables, self.identity().id, skip)
         while end is None or at < end:
             top = reader.wait(at, max_wait)
-            for batch in reader.batches(at, top if end is None else min(top, end), max_bytes):
-                at = int(batch.upto)
+            top = top if end is None else min(top, end)
+            while True:
+                batch = reader.next_batch(at, top, max_bytes)
                 yield batch
+                at = int(batch.upto)
+                if at >= top:
+                    break
 
     def release(self, stream: str, upto: Position) -> None:
         """Delete what no reader needs any more, in pieces that hold the write lock for milliseconds, on a
         connection of its own: callable from any thread."""
         with self._releasing:
             if self._second is None:
-                self._second = Connection(self._path, self.name, self._stop)
+                self._second = Connection(self._path, self.name)
             db = self._second
             with db.write():
                 sql = f"UPDATE {READERS} SET released = max(released, ?) WHERE stream = ?"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
+
+import pyarrow as pa
 
 from ...connector import Capabilities
 from ...errors import NeedsOperator, Refused
@@ -29,9 +31,10 @@ from .connection import Connection, quote
 from .declared import SYSTEM
 from .meta import read_uuid
 
-_FIRST_ROWS = 512
-_MOST_ROWS = 50_000
+_FIRST_AT_ONCE = 8
+_MOST_AT_ONCE = 256
 _KEYS_AT_ONCE = 500
+_FIXED = (pa.bool_(), pa.int64(), pa.uint64(), pa.float32(), pa.float64())
 
 
 def place(table: TableName) -> TableName:
@@ -49,7 +52,6 @@ class SqliteStore:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._stop = threading.Event()
         self._opened: Connection | None = None
 
     def __repr__(self) -> str:
@@ -68,7 +70,7 @@ class SqliteStore:
     @property
     def _db(self) -> Connection:
         if self._opened is None:
-            self._opened = Connection(self._path, self.name, self._stop)
+            self._opened = Connection(self._path, self.name)
         return self._opened
 
     def identity(self) -> Identity:
@@ -101,14 +103,22 @@ class SqliteStore:
         condition, values = _within(schema, span)
         names = ", ".join(map(quote, (*schema.names, *schema.key)))
         cursor = self._db.execute(f"SELECT {names} FROM {local(schema)} WHERE {condition}", values)
-        count = _FIRST_ROWS
+        step = _FIRST_AT_ONCE
+        found: list[tuple[Any, ...]] = []
+        size = 0
         try:
-            while found := self._db.fetch(cursor, count):
-                rows = decode_rows(schema, found)
-                yield rows
-                count = max(1, min(_MOST_ROWS, count * max_bytes // max(rows.nbytes, 1), 2 * count))
+            while more := self._db.fetch(cursor, step):
+                found += more
+                fetched = _size(schema, more)
+                size += fetched
+                step = max(1, min(_MOST_AT_ONCE, max_bytes * len(more) // (2 * fetched)))
+                if size >= max_bytes:
+                    yield decode_rows(schema, found)
+                    found, size = [], 0
         finally:
-            cursor.close()
+            close_cursor(cursor)
+        if found:
+            yield decode_rows(schema, found)
 
     def read_keys(self, schema: Schema, keys: Rows) -> Rows:
         """The rows with these keys, compared byte by byte whatever the column's collation."""
@@ -139,7 +149,6 @@ class SqliteStore:
 
     def interrupt(self) -> None:
         """From any thread: whatever runs or waits raises Transient."""
-        self._stop.set()
         if self._opened is not None:
             self._opened.interrupt()
 
@@ -192,6 +201,21 @@ def refuse_null_keys(schema: Schema, columns: Sequence[Column], keys: Sequence[S
                 "a row has NULL in its key",
                 f"delete it or fill it: SELECT * FROM {local(schema)} WHERE {quote(column.name)} IS NULL",
             )
+
+
+def close_cursor(cursor: sqlite3.Cursor) -> None:
+    """Close a cursor, also of a connection that was closed before it."""
+    with suppress(sqlite3.ProgrammingError):
+        cursor.close()
+
+
+def _size(schema: Schema, found: Sequence[tuple[Any, ...]]) -> int:
+    """About the bytes of selected rows: eight a cell, and the lengths of what has one."""
+    total = 8 * len(found) * len(schema.stored)
+    for column, cells in zip(schema.stored, zip(*found, strict=True), strict=False):
+        if column.type.arrow not in _FIXED:
+            total += sum(len(cell) for cell in cells if isinstance(cell, str | bytes))
+    return total
 
 
 def _within(schema: Schema, span: Span) -> tuple[str, list[Any]]:

@@ -96,7 +96,8 @@ def mismatch(schema: Schema, found: Schema) -> str:
 
 
 def _alias(schema: Schema) -> str | None:
-    """The column that becomes INTEGER PRIMARY KEY: a key of one integer that the source numbers too."""
+    """The column that becomes INTEGER PRIMARY KEY: a key of one integer that the source numbers too. With
+    AUTOINCREMENT, as a number that was given out at the source must never be given out again here."""
     if len(schema.key) != 1:
         return None
     column = schema.key_columns[0]
@@ -106,7 +107,7 @@ def _alias(schema: Schema) -> str | None:
 
 def _column_line(schema: Schema, column: Column, alias: str | None) -> str:
     if column.name == alias:
-        return f"{quote(column.name)} INTEGER PRIMARY KEY"
+        return f"{quote(column.name)} INTEGER PRIMARY KEY AUTOINCREMENT"
     declared = declare(column.type)
     if schema.key == (column.name,) and declared.upper() == "INTEGER":
         declared = "BIGINT"  # INTEGER as the only key would number itself

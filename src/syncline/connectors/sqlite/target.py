@@ -103,6 +103,8 @@ class SqliteTarget(SqliteStore):
         self._make()
         name = aside_name(schema.table) if aside else place(schema.table).name
         with self._db.write():
+            if aside:  # what a killed run left there belongs to no ledger
+                self._db.execute(f"DROP TABLE IF EXISTS {quote(name)}")
             if self._db.has(name):
                 return False
             self._db.execute(create_table(schema, name))
@@ -119,6 +121,7 @@ class SqliteTarget(SqliteStore):
     def finish(self, claim: Claim, states: Sequence[TableState]) -> None:
         """Build the indexes, each in a transaction of its own under the fence. References were declared
         when the table was made."""
+        ledger.check_fence(self._db, claim)
         for state in states:
             if not state.created:
                 continue
@@ -152,6 +155,7 @@ class SqliteTarget(SqliteStore):
             if side.position != main.position:
                 reason = f"it stands at {side.position}, the main stream at {main.position}"
                 raise Corruption("join", side.stream, reason, "run again")
+            ledger.move_spans(self._db, side.stream, main.stream)
             ledger.forget_stream(self._db, side.stream)
             ledger.write_states(self._db, main.stream, states)
 
@@ -198,7 +202,7 @@ class SqliteTarget(SqliteStore):
     def _make(self) -> None:
         """Open the file, making it where there is none."""
         if self._opened is None:
-            self._opened = Connection(self._path, self.name, self._stop, create=True)
+            self._opened = Connection(self._path, self.name, create=True)
 
     def _take_place(self, schema: Schema) -> None:
         name, new = place(schema.table).name, aside_name(schema.table)
