@@ -69,8 +69,8 @@ class Connection:
             raise Refused("open", subject, str(error), "check the path and its permissions") from None
         try:
             # No cascade may run behind the log's back, and a commit is on the disk (Promise 1).
-            self._db.execute("PRAGMA foreign_keys=OFF")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self.execute("PRAGMA foreign_keys=OFF")
+            self.execute("PRAGMA synchronous=FULL")
             self.value("SELECT count(*) FROM sqlite_schema")
         except BaseException:
             self._db.close()
