@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,24 +13,26 @@ from .driver import Delete, Empty, Insert, Row, Write
 class SqlDatabase:
     """One database over connections of a DB-API driver that do not commit by themselves.
 
-    A subclass gives `url`, `types`, `placeholder`, `leftovers`, and what its system does in another way
-    than the SQL here: `cell_in` and `cell_out` for the driver's values, `define` for a column.
+    A subclass gives `url`, `types`, `placeholder`, `connect`, `leftovers`, and what its system does in
+    another way than the SQL here: `cell_in` and `cell_out` for the driver's values, `define` for a column.
     """
 
     types: Mapping[Kind, str]
     placeholder = "%s"
 
-    def __init__(self, url: str, connect: Callable[[], Any]) -> None:
-        self.url = url
-        self._connect = connect
+    def __init__(self) -> None:
         self._connection: Any = None
         self._held: list[Any] = []
+
+    def connect(self) -> Any:
+        """A new connection, usable from any thread."""
+        raise NotImplementedError
 
     @property
     def connection(self) -> Any:
         """The connection of everything that ends with its call."""
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = self.connect()
         return self._connection
 
     def __enter__(self) -> Self:
@@ -64,7 +66,7 @@ class SqlDatabase:
 
     def hold(self, writes: Sequence[Write]) -> Any:
         """One transaction of a connection of its own; the connection is its handle."""
-        connection = self._connect()
+        connection = self.connect()
         self._held.append(connection)
         for write in writes:
             self._execute(connection, *self._statement(write))
