@@ -175,7 +175,7 @@ class Cutter:
             ready.append(self.cut())
         self._gather(parts)
         self.position = max(self.position, commit.end_lsn)
-        self._transactions += not self._dropping
+        self._transactions += bool(parts)
         if self._piecemeal or self._nbytes >= self._max_bytes:
             self._piecemeal = False
             ready.append(self.cut())
@@ -234,14 +234,13 @@ class Cutter:
         if schema is None or schema.table in self._stopped:
             return
         twin = next((i for i, other in self._schemas.items() if other is schema and i != relation.id), None)
-        layout = lay_out(schema, relation)
-        retyped = _retyped(before, relation) if before is not None else self._judge(schema, relation)
         self._relations[relation.id], self._schemas[relation.id] = relation, schema
+        layout = lay_out(schema, relation)
         if twin is not None:
             self.stop(schema.table, "it was dropped and made anew")
         elif isinstance(layout, str):
             self.stop(schema.table, layout)
-        elif retyped:
+        elif retyped := _retyped(before, relation) if before is not None else self._judge(schema, relation):
             self.stop(schema.table, retyped)
         else:
             self._decoder.watch(relation, layout.key)

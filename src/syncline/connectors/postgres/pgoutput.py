@@ -90,7 +90,7 @@ class Collected:
     all unsent. `unsent` and `keyed` tell whether any cell of `new` is unsent, any of `old` is not.
     """
 
-    __slots__ = ("kinds", "keyed", "nbytes", "new", "old", "relation", "unsent")
+    __slots__ = ("keyed", "kinds", "nbytes", "new", "old", "relation", "unsent")
 
     def __init__(self, relation: Relation) -> None:
         self.relation = relation

@@ -80,7 +80,7 @@ class LogStream:
         connection = pq.PGconn.connect_start(self._conninfo.encode())
         self._connection = connection
         deadline = time.monotonic() + CONNECT_SECONDS
-        state = pq.PollingStatus.WRITING
+        state: int = pq.PollingStatus.WRITING
         while connection.status != pq.ConnStatus.BAD and state != pq.PollingStatus.OK:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -185,7 +185,7 @@ class LogStream:
     def _drain(self) -> list[Frame]:
         connection = self._live()
         frames: list[Frame] = []
-        asked = False
+        asked: int | None = None
         while True:
             with _lost_connection():
                 size, data = connection.get_copy_data(1)
@@ -202,20 +202,28 @@ class LogStream:
             elif data[0] == _KEEPALIVE and size == 18:
                 end, _, wanted = struct.unpack_from("!QqB", data, 1)
                 frames.append(Keepalive(end, wanted != 0))
-                asked = asked or wanted != 0
+                asked = end if wanted else asked
             else:
                 raise Corruption("follow", "the log", f"a frame of {size} bytes and kind {data[0]} arrived")
-        if asked:
+        if asked is not None:
             with _lost_connection():
-                self._send_status()
+                self._answer(asked)
         return frames
 
     def _send_status(self, ask: bool = False) -> None:
-        """Standby status update. Written, flushed and applied are one here: what the target holds."""
+        """Written, flushed and applied are one here: what the target holds (Promise 1)."""
+        self._put_status(self._confirmed, self._confirmed, ask)
+
+    def _answer(self, end: int) -> None:
+        """Tell a server that asks that all it sent has arrived, and nothing about what is flushed. One
+        that is being shut down waits for no more than that; else it would wait for the target."""
+        self._put_status(end, 0, False)
+
+    def _put_status(self, written: int, flushed: int, ask: bool) -> None:
+        """Standby status update. A server takes a `flushed` of 0 as not told."""
         clock = int((time.time() - _EPOCH) * 1_000_000)
-        at = self._confirmed
         connection = self._live()
-        connection.put_copy_data(struct.pack("!BQQQqB", _STATUS, at, at, at, clock, ask))
+        connection.put_copy_data(struct.pack("!BQQQqB", _STATUS, written, flushed, flushed, clock, ask))
         if connection.flush() == 1:
             self._wake()  # the reader waits until the rest can be written
 

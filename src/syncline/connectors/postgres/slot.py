@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import psycopg
 from psycopg import errors as server_errors
 from psycopg import sql
 from psycopg.rows import class_row
@@ -20,16 +19,15 @@ from psycopg.rows import class_row
 from ...connector import Notice
 from ...errors import NeedsOperator, Refused, SynclineError, Transient
 from ...model import Position
+from .catalog import Member
+from .connection import Connection
 from .lsn import parse_lsn
-from .transactions import Announcer, Session
+from .transactions import Announcer
 
 PLUGIN = "pgoutput"
 OWN_COMMENT = "made by Syncline, which drops it with its stream"
 TAKEOVER_SECONDS = 10.0
 ANEW = "the stream must begin anew: run with --replace to copy its tables again and swap them in"
-
-Member = tuple[str, str]
-"""A table as the server knows it: its namespace and its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Slot:
         return self.confirmed is None and self.active_pid is not None
 
 
-def find_slot(session: Session, stream: str) -> Slot | None:
+def find_slot(session: Connection, stream: str) -> Slot | None:
     """The slot of that name, in whichever database."""
     query = """SELECT plugin, database = current_database() AS here, active_pid,
                       confirmed_flush_lsn::text AS confirmed, restart_lsn::text AS restart, wal_status
@@ -58,7 +56,7 @@ def find_slot(session: Session, stream: str) -> Slot | None:
         return cursor.execute(query, [stream]).fetchone()
 
 
-def check_server(session: Session, stream: str, *, new: bool) -> None:
+def check_server(session: Connection, stream: str, *, new: bool) -> None:
     """Raise Refused when logical decoding is off, or the role may not use it; with `new` also when one
     more slot has no room. Each with the statement that an administrator may run."""
     query = """SELECT current_setting('wal_level'), current_setting('max_replication_slots')::int,
@@ -104,7 +102,7 @@ class Publication:
     filtered: frozenset[Member]
 
 
-def find_publication(session: Session, stream: str) -> Publication | None:
+def find_publication(session: Connection, stream: str) -> Publication | None:
     """The publication of that name. `own`: made here; `owned`: by a role that is ours."""
     query = """SELECT pg_has_role(pubowner, 'USAGE'),
                       coalesce(obj_description(oid, 'pg_publication') = %s, false),
@@ -122,10 +120,11 @@ def find_publication(session: Session, stream: str) -> Publication | None:
                    JOIN pg_namespace n ON n.oid = relnamespace
                    WHERE pubname = %s AND (prqual IS NOT NULL OR prattrs IS NOT NULL)"""
         filtered = frozenset(session.execute(query, [stream]).fetchall())
-    return Publication(*row, tables, filtered)
+    owned, own, whole, by_root = row
+    return Publication(owned, own, whole, by_root, tables, filtered)
 
 
-def publish(session: Session, stream: str, tables: Sequence[Member]) -> bool:
+def publish(session: Connection, stream: str, tables: Sequence[Member]) -> bool:
     """Make the publication tell at least these tables; True when it was made now. Refused, with the
     statement to run, when the role may not, or when one is there that leaves something out."""
     found = find_publication(session, stream)
@@ -141,12 +140,12 @@ def publish(session: Session, stream: str, tables: Sequence[Member]) -> bool:
     if not found.whole:
         fault = "does not tell all of insert, update, delete and truncate"
         remedy = f"run ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
-    elif not found.by_root and _partitioned(session, tables):
-        fault = "tells partitions by themselves"
-        remedy = f"run ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
     elif found.filtered & wanted:
         named = ", ".join(sorted(".".join(table) for table in found.filtered & wanted))
         fault, remedy = f"leaves out rows or columns of {named}", f"run DROP PUBLICATION {name}"
+    elif not found.by_root and _partitioned(session, tables):
+        fault = "tells partitions by themselves"
+        remedy = f"run ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
     if fault:
         raise Refused("follow", f"database {session.info.dbname}", f"publication {stream} {fault}", remedy)
     missing = [table for table in tables if table not in found.tables]
@@ -155,7 +154,7 @@ def publish(session: Session, stream: str, tables: Sequence[Member]) -> bool:
     return False
 
 
-def _publish(session: Session, stream: str, *statements: sql.Composed) -> None:
+def _publish(session: Connection, stream: str, *statements: sql.Composed) -> None:
     try:
         with session.transaction():
             for statement in statements:
@@ -168,7 +167,7 @@ def _publish(session: Session, stream: str, *statements: sql.Composed) -> None:
         raise Transient("publish the tables of", stream, str(error)) from None
 
 
-def _partitioned(session: Session, tables: Sequence[Member]) -> bool:
+def _partitioned(session: Connection, tables: Sequence[Member]) -> bool:
     query = """SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
                WHERE relkind = 'p' AND (nspname, relname) IN
                      (SELECT * FROM unnest(%s::text[], %s::text[])) LIMIT 1"""
@@ -177,8 +176,8 @@ def _partitioned(session: Session, tables: Sequence[Member]) -> bool:
 
 
 def create_slot(
-    session: Session,
-    connect: Callable[[], Session],
+    session: Connection,
+    connect: Callable[[], Connection],
     stream: str,
     stopped: threading.Event,
     notice: Notice,
@@ -219,7 +218,7 @@ def create_slot(
     return True
 
 
-def free_slot(session: Session, stream: str, stopped: threading.Event) -> None:
+def free_slot(session: Connection, stream: str, stopped: threading.Event) -> None:
     """End whoever holds the slot, such as a receiver that has stalled (Race 12). NeedsOperator when the
     role may not, Transient when it does not end within TAKEOVER_SECONDS."""
     deadline = time.monotonic() + TAKEOVER_SECONDS
@@ -242,13 +241,13 @@ def free_slot(session: Session, stream: str, stopped: threading.Event) -> None:
             raise Transient("take over", f"replication slot {stream}", "it was interrupted")
 
 
-def _owner(session: Session, process: int) -> str:
+def _owner(session: Connection, process: int) -> str:
     query = "SELECT usename FROM pg_stat_activity WHERE pid = %s"
     row = session.execute(query, [process]).fetchone()
     return f" of user {row[0]}" if row else ""
 
 
-def drop(session: Session, stream: str, stopped: threading.Event) -> None:
+def drop(session: Connection, stream: str, stopped: threading.Event) -> None:
     """Take slot and publication away; an administrator's publication stays."""
     publication = find_publication(session, stream)
     statements = []
@@ -265,7 +264,7 @@ def drop(session: Session, stream: str, stopped: threading.Event) -> None:
             session.execute(sql.SQL("; ").join(statements))
 
 
-def check(session: Session, stream: str, after: Position) -> None:
+def check(session: Connection, stream: str, after: Position) -> None:
     """Raise NeedsOperator when the slot's log does not hold everything after that position (Promise 7)."""
     slot = find_slot(session, stream)
     row = session.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
@@ -297,5 +296,5 @@ def _statement(text: str, stream: str, tables: Sequence[Member]) -> sql.Composed
     return sql.SQL(text).format(sql.Identifier(stream), names)
 
 
-def _text(session: Session, statement: str, name: str) -> str:
+def _text(session: Connection, statement: str, name: str) -> str:
     return sql.SQL(statement).format(sql.Identifier(name)).as_string(session)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
-
-import psycopg
 
 from ...connector import Notice
 from ...errors import Transient
-
-Session = psycopg.Connection[Any]
+from .connection import Connection
 
 PATIENCE_SECONDS = 1.0
 """How long a wait is not worth a notice."""
@@ -55,7 +51,7 @@ WHERE pid = %s AND locktype = 'transactionid' AND NOT granted
 class Announcer:
     """Tells whose transactions are waited for: once it takes long, and anew whenever they change."""
 
-    def __init__(self, session: Session, what: str, notice: Notice) -> None:
+    def __init__(self, session: Connection, what: str, notice: Notice) -> None:
         self._session, self._what, self._notice = session, what, notice
         self._begun = time.monotonic()
         self._told: list[str] = []
@@ -75,15 +71,15 @@ class Announcer:
         self.tell([xid for (xid,) in self._session.execute(_WAITED_FOR, [process])])
 
 
-def describe(session: Session, xids: Sequence[str]) -> list[str]:
+def describe(session: Connection, xids: Sequence[str]) -> list[str]:
     """A clause for each of these transactions that still runs: user, process or name, since when."""
     short = [int(xid) & 0xFFFFFFFF for xid in xids]
     return [clause for (clause,) in session.execute(_WHOSE, {"xids": short})]
 
 
-def wait_for_running(session: Session, stopped: threading.Event, what: str, notice: Notice) -> None:
-    """Return once every transaction of this database that runs now has ended, prepared ones and those
-    that wait for a standby too. Transient when `stopped` is set meanwhile."""
+def wait_for_running(session: Connection, stopped: threading.Event, what: str, notice: Notice) -> None:
+    """Return once every transaction of this database that began before the last one to end and runs now
+    has ended, prepared ones and those that wait for a standby too. Transient when `stopped` is set."""
     running = [xid for (xid,) in session.execute(_RUNNING)]
     announcer = Announcer(session, what, notice)
     pause = 0.005
