@@ -121,6 +121,7 @@ class Pipeline:
         for state in plan.known.values():
             table = state.schema.table
             reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
+            self._observer.state(table, state.state, state.detail)
         for new in plan.new:
             table = new.schema.table
             reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
