@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -167,9 +169,12 @@ def test_an_error_with_escape_codes_cannot_paint_the_terminal(
 
 
 def test_a_name_that_no_terminal_can_show_is_no_crash(tmp_path: Path) -> None:
-    outcome = syncline("sync", f"sqlite:///{tmp_path}/ü.db", "memory://b", env={"PYTHONIOENCODING": "ascii"})
-    assert outcome.code == 2
-    assert "\\xfc.db" in outcome.err
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as file:
+        file.execute("CREATE TABLE grüße (id INTEGER PRIMARY KEY)")
+    stores = [f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/copy.db"]
+    outcome = syncline("sync", *stores, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert outcome.code == 0, outcome
+    assert "gr\\xfc\\xdfe" in outcome.out
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
