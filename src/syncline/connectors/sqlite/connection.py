@@ -45,12 +45,13 @@ def quote(name: str) -> str:
 class Connection:
     """A connection in autocommit with explicit transactions.
 
-    A statement that meets another writer's lock is tried again for `BUSY_SECONDS` and then raises
+    A statement that meets another writer's lock is tried again for `patience` seconds and then raises
     Transient. `interrupt` ends what runs, waits included. For one thread at a time, `interrupt` excepted.
     """
 
     def __init__(self, path: str, subject: str, *, create: bool = False) -> None:
         self.subject = subject
+        self.patience = BUSY_SECONDS
         self._stop = threading.Event()
         self._running = 0
         if not create and not os.path.exists(path):
@@ -87,11 +88,12 @@ class Connection:
         sql: str,
         parameters: Sequence[Any] = (),
         *,
-        patience: float | None = BUSY_SECONDS,
+        endless: bool = False,
         notice: Callable[[str], None] | None = None,
     ) -> sqlite3.Cursor:
-        """Run one statement, waiting `patience` seconds for other writers (None: until stopped)."""
-        return self._patiently(lambda: self._db.execute(sql, parameters), patience, notice)
+        """Run one statement, waiting for other writers: `patience` seconds, or with `endless` until
+        interrupted."""
+        return self._patiently(lambda: self._db.execute(sql, parameters), endless, notice)
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run one statement for each row inside an open transaction; returns how many rows it changed.
@@ -114,7 +116,7 @@ class Connection:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        return self._patiently(lambda: self._db.execute(sql, parameters).fetchall(), BUSY_SECONDS, None)
+        return self._patiently(lambda: self._db.execute(sql, parameters).fetchall(), False, None)
 
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a query, None when there is none."""
@@ -139,11 +141,9 @@ class Connection:
         sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
         return self.value(sql, (name,)) is not None
 
-    def begin(
-        self, notice: Callable[[str], None] | None = None, patience: float | None = BUSY_SECONDS
-    ) -> None:
+    def begin(self, notice: Callable[[str], None] | None = None, endless: bool = False) -> None:
         """Take the file's only write lock: from here on no other transaction can be open."""
-        self.execute("BEGIN IMMEDIATE", patience=patience, notice=notice)
+        self.execute("BEGIN IMMEDIATE", endless=endless, notice=notice)
 
     def commit(self) -> None:
         """Commit what was begun."""
@@ -155,11 +155,9 @@ class Connection:
             self._db.execute("ROLLBACK")
 
     @contextmanager
-    def write(
-        self, notice: Callable[[str], None] | None = None, patience: float | None = BUSY_SECONDS
-    ) -> Iterator[None]:
+    def write(self, notice: Callable[[str], None] | None = None, endless: bool = False) -> Iterator[None]:
         """A write transaction around a block: committed at its end, rolled back by any exception."""
-        self.begin(notice, patience)
+        self.begin(notice, endless)
         try:
             yield
             self.commit()
@@ -237,9 +235,7 @@ class Connection:
             return Corruption("read", self.subject, text, "restore the file from a backup")
         return NeedsOperator("use", self.subject, text)
 
-    def _patiently(
-        self, run: Callable[[], T], patience: float | None, notice: Callable[[str], None] | None
-    ) -> T:
+    def _patiently(self, run: Callable[[], T], endless: bool, notice: Callable[[str], None] | None) -> T:
         began, told = time.monotonic(), notice is None
         with self.running():
             while True:
@@ -247,7 +243,7 @@ class Connection:
                     return run()
                 except sqlite3.Error as error:
                     waited = time.monotonic() - began
-                    if not _is_busy(error) or (patience is not None and waited > patience):
+                    if not _is_busy(error) or not (endless or waited < self.patience):
                         raise self.translate(error) from None
                     if not told and notice is not None and waited > _NOTICE_SECONDS:
                         notice(f"waiting for another process to end its transaction on {self.subject}")

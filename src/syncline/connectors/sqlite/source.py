@@ -41,7 +41,7 @@ class SqliteSource(SqliteStore):
                 f"its journal mode is {journal} and cannot be WAL",
                 "run PRAGMA journal_mode=WAL",
             )
-        with self._db.write(notice, patience=None):
+        with self._db.write(notice, endless=True):
             create_log(self._db)
             write_meta(self._db, journal)
             for schema in tables:
@@ -104,7 +104,7 @@ class SqliteSource(SqliteStore):
 
     def floor(self, notice: Notice) -> Position:
         """The end of the log while nobody writes: whoever wrote when it was asked for has ended."""
-        with self._db.write(notice, patience=None):
+        with self._db.write(notice, endless=True):
             return Position(str(self._top()))
 
     def ceiling(self) -> Position:
