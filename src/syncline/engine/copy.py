@@ -118,6 +118,7 @@ class Copy:
         spoken = target.capabilities.formats
         format = next(format for format in source.capabilities.formats if format in spoken)
         rows, nbytes = 0, 0
+        self._observer.copied(schema.table, 0, 0)
         with target.begin_copy(self._claim, self._mark(target, task.state)) as apply:
             for part in source.read(schema, task.span, format=format, max_bytes=self._options.max_bytes):
                 self._stores.check()

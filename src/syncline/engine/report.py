@@ -44,7 +44,7 @@ class Options:
 
 @dataclass(slots=True)
 class TableReport:
-    """One table's line of the final report; `seconds` from its first copied row to being live."""
+    """One table's line of the final report; `seconds` from the first of its spans to the last copied row."""
 
     table: TableName
     verdict: Verdict
@@ -94,7 +94,7 @@ class Observer(Protocol):
         """The ledger holds so many rows of a table already; its copy goes on from there."""
 
     def copied(self, table: TableName, rows: int, nbytes: int) -> None:
-        """So many more rows of a table, of so many bytes, are committed at the target."""
+        """So many more rows of a table, of so many bytes, are committed at the target; 0 as a span begins."""
 
     def applied(self, table: TableName, changes: int) -> None:
         """So many more changes of a table are committed at the target."""

@@ -43,16 +43,13 @@ class Tally:
     def state(self, table: TableName, state: State, detail: str) -> None:
         """See Observer."""
         with self._lock:
-            if state is State.COPYING:
-                self._begun.setdefault(table, time.monotonic())
-            elif state is State.LIVE:
+            if state is State.CATCHING_UP:
                 self._ended.setdefault(table, time.monotonic())
             self._observer.state(table, state, detail)
 
     def resumed(self, table: TableName, rows: int) -> None:
         """See Observer."""
         with self._lock:
-            self._begun.setdefault(table, time.monotonic())
             self._rows[table] = rows
             self._observer.resumed(table, rows)
 
