@@ -16,7 +16,7 @@ from syncline.model import Column, Index, Position, Schema
 from syncline.testing import conformance
 from syncline.testing.conformance import Delete, Driver, Empty, Insert, Update, Write
 from syncline.testing.conformance.driver import Row
-from syncline.testing.conformance.stage import ITEMS, PARTS, item, quiet, tell
+from syncline.testing.conformance.stage import ITEMS, P2, PARTS, item, part, quiet, tell
 
 LARGE = 2000
 
@@ -129,6 +129,16 @@ class TestSource(conformance.SourceSuite):
         self.database.execute([item(2)])
         assert tell(schema, self.told(source, [schema], Position("1")))[0].cells["id"] == 2
 
+    def test_a_table_is_told_from_its_attaching_on(self) -> None:
+        source, (items,), floor = self.attach(ITEMS)
+        self.database.create(PARTS)
+        parts = self.discovered(source, PARTS)
+        self.database.execute([part(1, "a")])
+        source.attach(self.stream, [parts], quiet)
+        self.database.execute([part(2, "b")])
+        told = tell(parts, self.told(source, [items, parts], floor))
+        assert [change.cells["item"] for change in told] == [2]
+
     def test_the_log_is_dropped_once_nobody_needs_it(self) -> None:
         source, (schema,), _ = self.attach(ITEMS)
         database = self.driver.source.database  # type: ignore[attr-defined]
@@ -156,6 +166,14 @@ class TestSource(conformance.SourceSuite):
 
 class TestTarget(conformance.TargetSuite):
     """Everything that a target promises."""
+
+    def test_a_position_alone_is_not_in_the_log(self) -> None:
+        target, state, claim = self.prepared(ITEMS)
+        onward = self.source(self.driver.target)
+        ceiling = onward.ceiling()
+        with target.begin(claim, self.mark(target, state.schema)) as apply:
+            apply.commit(P2)
+        assert onward.ceiling() == ceiling
 
     def test_a_unique_index_refuses(self) -> None:
         target, state, claim = self.prepared(ITEMS)

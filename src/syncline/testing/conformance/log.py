@@ -435,6 +435,9 @@ class SourceSuite(ReadingSuite):
         changed = [s for batch in batches for s in batch.segments if isinstance(s, SchemaChange)]
         assert [segment.table for segment in changed][:1] == [items.table]
         assert "\n" not in changed[0].description
+        segments = [s for batch in batches for s in batch.segments]
+        later = segments[segments.index(changed[0]) :]
+        assert not [s for s in later if isinstance(s, Changes) and s.table == items.table]
         assert [told.cells["item"] for told in tell(parts, batches)] == [1, 2]
 
     def test_what_was_told_before_a_schema_change_is_not_lost(self) -> None:
@@ -472,6 +475,19 @@ class SourceSuite(ReadingSuite):
             self.source().check_log(self.stream, floor)
         with pytest.raises(NeedsOperator):
             read_some(self.source(), self.stream, schema, floor)
+
+    def test_released_log_that_another_stream_keeps_is_gone_too(self) -> None:
+        source, (schema,), floor = self.attach(ITEMS)
+        other = f"{self.stream}_side"
+        source.attach(other, [schema], quiet)
+        self.database.execute([item(1)])
+        upto = self.told(source, [schema], floor)[-1].upto
+        source.release(self.stream, upto)
+        source.close()
+        again = self.source()
+        again.check_log(other, floor)
+        with pytest.raises(NeedsOperator):
+            again.check_log(self.stream, floor)
 
     def test_release_while_a_reader_is_suspended(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)

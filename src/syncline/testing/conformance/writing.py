@@ -265,6 +265,8 @@ class TargetSuite(FencingSuite, ReadingSuite):
         self.write(target, claim, state, rows_from(state.schema, [item_row(1), item_row(2)]))
         with target.begin(claim, self.mark(target, state.schema)) as apply:
             apply.truncate([state])
+            missing = apply.upsert(state, rows_from(state.schema, [item_row(1)], ["name"]))
+            assert missing.tuples() == [(1,)], "its row went away in this transaction"
             apply.upsert(state, rows_from(state.schema, [item_row(2, name="new")]))
             apply.commit()
         assert self.there(ITEMS) == [item_row(2, name="new")]
