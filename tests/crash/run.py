@@ -36,7 +36,8 @@ RECOVERED_WITHIN = 90.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything; a stop, cut or hold is done that often to each end that can have it."""
+    """How much of everything; a stop, cut or hold is done that often to each end that can have it.
+    `pause` is a writer's between transactions and `rest` the longest between two faults, in seconds."""
 
     writers: int
     seconds: float
@@ -46,10 +47,11 @@ class Plan:
     cuts: int
     holds: int
     pause: float
+    rest: float
 
 
-SHORT = Plan(writers=2, seconds=0, accounts=2_000, kills=3, stops=1, cuts=1, holds=1, pause=0.02)
-DEEP = Plan(writers=4, seconds=300, accounts=120_000, kills=20, stops=5, cuts=4, holds=1, pause=0.02)
+SHORT = Plan(writers=2, seconds=0, accounts=2_000, kills=3, stops=1, cuts=1, holds=1, pause=0.02, rest=1)
+DEEP = Plan(writers=4, seconds=300, accounts=120_000, kills=20, stops=5, cuts=4, holds=1, pause=0.02, rest=2)
 
 
 class Crash:
@@ -138,12 +140,11 @@ class Crash:
                 faults += [lambda end=end: self._stop(end)] * plan.stops  # type: ignore[misc]
             if end.proxy is not None:
                 faults += [lambda end=end: self._cut(end)] * plan.cuts  # type: ignore[misc]
-                for way in Way if plan is SHORT else self._random.sample(list(Way), 1):
-                    faults += [lambda end=end, way=way: self._hold(end, way)] * plan.holds  # type: ignore[misc]
+                faults += [lambda end=end: self._hold(end)] * plan.holds  # type: ignore[misc]
                 faults.append(lambda end=end: self._slow(end))  # type: ignore[misc]
         self._random.shuffle(faults)
         for fault in faults:
-            time.sleep(self._random.uniform(0, 2))
+            time.sleep(self._random.uniform(0, plan.rest))
             fault()
             if self._random.random() < 0.6:
                 self._recover()
@@ -187,9 +188,10 @@ class Crash:
         end.proxy.restore()
         self.done[f"cut of the link to {end.name}"] += 1
 
-    def _hold(self, end: End, way: Way) -> None:
+    def _hold(self, end: End) -> None:
         """The link goes silent in one direction; then what was held arrives late, or never."""
         assert end.proxy is not None
+        way = self._random.choice(list(Way))
         self._say(f"nothing arrives {way.value} on the link to {end.name}")
         end.proxy.hold(way)
         time.sleep(self._random.uniform(2, 5))

@@ -94,6 +94,7 @@ def create(url: str, accounts: int) -> None:
     database.begin()
     for name, columns in DDL.items():
         database.execute(f"CREATE TABLE {name} ({_spelt(columns, database.sqlite)})")
+    database.execute("CREATE INDEX documents_account ON documents (account_id)")
     numbers = (*SHARED, *range(FIRST, FIRST + accounts))
     database.fill(
         "INSERT INTO accounts (id, email, owner, balance, flag) VALUES (%s, %s, 'nobody', %s, %s)",

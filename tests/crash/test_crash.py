@@ -10,11 +10,16 @@ import pytest
 
 from tests.crash.run import SHORT, crash
 
+PAIRS = [
+    ("postgres", "postgres-b"),
+    ("sqlite", "postgres"),
+    pytest.param("postgres", "sqlite", marks=pytest.mark.deep),
+    pytest.param("sqlite", "sqlite", marks=pytest.mark.deep),
+]
+
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("source", "target"), [("postgres", "postgres-b"), ("postgres", "sqlite"), ("sqlite", "postgres")]
-)
+@pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_nothing_is_lost_and_nothing_doubled(source: str, target: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("SYNCLINE_SEED") or random.SystemRandom().randrange(1_000_000))
     crash(SHORT, source, target, tmp_path, seed)

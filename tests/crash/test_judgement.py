@@ -1,0 +1,99 @@
+"""The crash test can fail: what a bad sync would leave behind is found; and its writer can be trusted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services import Server
+from syncline import failpoints
+from tests.crash.ends import End
+from tests.crash.run import FIRST_COPY, FOLLOWING, JOINING, REMOVING, SHORT, Crash
+from tests.crash.syncer import Failed, Syncer
+from tests.crash.tables import DDL, Database, create
+
+
+def pair(folder: Path) -> tuple[Crash, End, End]:
+    ends = [End(side, f"sqlite:///{folder / side}.db", None, None) for side in ("source", "target")]
+    for end in ends:
+        create(end.url, 50)
+    return Crash(SHORT, ends[0], ends[1], folder, 1), ends[0], ends[1]
+
+
+def test_every_failpoint_is_visited() -> None:
+    assert {*FIRST_COPY, *FOLLOWING, *JOINING, *REMOVING} == set(failpoints.NAMES)
+
+
+def test_a_lost_commit_is_found_in_the_store_that_lost_it(tmp_path: Path) -> None:
+    test, source, target = pair(tmp_path)
+    for number in (1, 2):
+        (tmp_path / f"acks-{number}").write_text("1\n2\n")
+    for end in (source, target):
+        end.ask(lambda db: db.execute("INSERT INTO acks VALUES (1, 1), (1, 2), (2, 1), (2, 2)"))
+    assert test._judge_acks() == []
+    target.ask(lambda db: db.execute("DELETE FROM acks WHERE writer = 2 AND counter = 1"))
+    assert test._judge_acks() == ["target lost 1 commits of writer 2: [1]"]
+    assert [difference.what for difference in test._differences()] == ["row missing"]
+
+
+def test_a_run_in_which_nothing_was_written_proves_nothing(tmp_path: Path) -> None:
+    test, _, _ = pair(tmp_path)
+    for number in (1, 2):
+        (tmp_path / f"acks-{number}").write_text("")
+    assert test._judge_acks() == ["no writer had anything acknowledged"]
+
+
+def test_every_table_must_be_called_equal(tmp_path: Path) -> None:
+    test, _, _ = pair(tmp_path)
+    tables = [{"table": name, "verdict": "equal"} for name in DDL]
+    assert test._judge_report({"tables": tables}) == []
+    assert test._judge_report({"tables": tables[1:]})
+    tables[0]["verdict"] = "not_compared"
+    assert test._judge_report({"tables": tables})
+
+
+def test_a_sync_that_ends_by_itself_is_a_failure(tmp_path: Path) -> None:
+    nowhere = End("nowhere", "sqlite:///nowhere/nothing.db", None, None)
+    syncer = Syncer(nowhere, nowhere, tmp_path / "log")
+    syncer.start("--follow")
+    while syncer._started().poll() is None:
+        time.sleep(0.05)
+    with pytest.raises(Failed, match="ended by itself with exit code 2"):
+        syncer.kill()
+
+
+def test_the_writer_outlives_a_hard_stop_and_what_it_saw_acknowledged_is_there(
+    postgres_server: Server, postgres_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url, file = postgres_database(), tmp_path / "acks"
+    create(url, 50)
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "tests.crash.writer", url, "1", "7", str(file), "0"],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def wait_for(more: int) -> None:
+        wanted = len(file.read_text().split()) + more if file.exists() else more
+        while not file.exists() or len(file.read_text().split()) < wanted:
+            assert writer.poll() is None
+            time.sleep(0.02)
+
+    wait_for(50)
+    postgres_server.kill()
+    postgres_server.start()
+    wait_for(50)
+    writer.terminate()
+    said, _ = writer.communicate(timeout=20)
+    database = Database(url)
+    there = {row[0] for row in database.execute("SELECT counter FROM acks WHERE writer = 1")}
+    database.close()
+    assert {int(line) for line in file.read_text().split()} <= there
+    assert "rolled back" in said
+    assert "error" in said
