@@ -684,8 +684,10 @@ def test_a_fast_shutdown_does_not_wait_for_the_target(
     source: PostgresSource,
     database: psycopg.Connection[Any],
     url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The slot is behind and stays behind; the server goes down all the same."""
+    monkeypatch.setattr("syncline.connectors.postgres.source.PUBLISHED_CHECK_SECONDS", 3600)
     database.execute("CREATE TABLE t (id int PRIMARY KEY)")
     tables, floor = begin(source, "t")
     source.release(STREAM, floor)

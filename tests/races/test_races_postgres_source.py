@@ -352,6 +352,32 @@ def test_race_13_nothing_is_confirmed_but_what_was_released(
     batches.close()
 
 
+def test_race_13_a_server_that_asks_hears_of_nothing_more(
+    source: PostgresSource, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walsender that has heard nothing for half its limit asks."""
+    monkeypatch.setattr(replication, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(replication, "FEEDBACK_SECONDS", 3600)
+    answered: list[int] = []
+    answer = replication.LogStream._answer
+    monkeypatch.setattr(
+        replication.LogStream, "_answer", lambda log, end: (answered.append(end), answer(log, end))
+    )
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    tables = schemas(source, "t")
+    source.attach(STREAM, tables, quiet)
+    floor = source.floor(quiet)
+    before = confirmed(database)
+    database.execute("INSERT INTO t VALUES (1)")
+    batches = source.changes(STREAM, tables, floor, skip="", max_bytes=1 << 20, max_wait=0.8)
+    while len(answered) < 2:
+        next(batches)
+    assert max(answered) > parse_lsn(floor)
+    next(batches)
+    assert confirmed(database) == before
+    batches.close()
+
+
 def test_race_13_a_release_meanwhile_is_seen_at_the_start(
     source: PostgresSource, database: psycopg.Connection[Any], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
