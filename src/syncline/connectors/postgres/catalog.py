@@ -98,9 +98,14 @@ _NOT_TABLES = {"v": "it is a view", "m": "it is a materialized view", "f": "it i
 
 
 def default_namespace(connection: Connection) -> str:
-    """The namespace that a table without one is in."""
-    row = connection.execute("SELECT current_schema()").fetchone()
-    return str(row[0]) if row and row[0] is not None else "public"
+    """The namespace that a table without one is in: current_schema(), but never the bookkeeping's, which
+    comes first in the search path of a role that is called like it."""
+    row = connection.execute(
+        "SELECT space FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (space, place)"
+        " WHERE space <> %s ORDER BY place LIMIT 1",
+        [BOOKKEEPING],
+    ).fetchone()
+    return str(row[0]) if row else "public"
 
 
 def discover(connection: Connection, default: str, oids: Sequence[int] | None = None) -> list[Schema]:

@@ -348,5 +348,5 @@ def _connection_error(message: str, address: Address) -> SynclineError:
 
 def _clean(text: str) -> str:
     """Without libpq's preface."""
-    text = re.sub(r"^connection (?:to server .*? )?failed: ", "", text.strip())
+    text = re.sub(r"^connection (?:to server .*? )?failed: ", "", text.strip()).partition("\n")[0]
     return text.replace("FATAL:  ", "").replace("ERROR:  ", "")

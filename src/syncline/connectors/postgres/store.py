@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from psycopg import sql
 
@@ -258,10 +258,9 @@ class PostgresStore:
 
     def _sequences_of(
         self, connection: Connection, table: TableName
-    ) -> list[tuple[str, sql.Composable, dict[str, Any]]]:
-        """Each column that a sequence numbers, that sequence, and its data."""
-        query = """SELECT DISTINCT ON (a.attname) a.attname, n.nspname, s.relname, q.seqincrement,
-                          q.seqmin, q.seqmax
+    ) -> list[tuple[str, sql.Identifier, int]]:
+        """Each column that a sequence numbers, that sequence, and its step."""
+        query = """SELECT DISTINCT ON (a.attname) a.attname, n.nspname, s.relname, q.seqincrement
                    FROM pg_class c JOIN pg_namespace cn ON cn.oid = c.relnamespace
                    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                    LEFT JOIN pg_attrdef f ON f.adrelid = c.oid AND f.adnum = a.attnum
@@ -275,10 +274,7 @@ class PostgresStore:
                    WHERE cn.nspname = %s AND c.relname = %s AND a.attgenerated = ''
                    ORDER BY a.attname, s.oid"""
         rows = connection.execute(query, self._member(table)).fetchall()
-        return [
-            (column, sql.Identifier(space, name), {"step": step, "least": least, "most": most})
-            for column, space, name, step, least, most in rows
-        ]
+        return [(column, sql.Identifier(space, name), step) for column, space, name, step in rows]
 
 
 def _names(names: Sequence[str]) -> sql.Composed:

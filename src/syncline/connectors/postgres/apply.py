@@ -1,0 +1,319 @@
+"""A target transaction: rows, states, ledger and position, all or nothing (Promise 1).
+
+Rows that cannot be there are copied straight in. All others go to a staging table of the session and from
+there, set-wise, to the table: one statement for the rows whose cells were all sent, one for each set of
+unsent columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import pq, sql
+
+from ...connector import Claim
+from ...errors import Corruption, NeedsOperator, Transient
+from ...model import ARROW, Identity, Mark, Position, Rows, Span, TableState
+from . import ledger, unique
+from .catalog import Member
+from .codec import copy_text, rows_from_csv
+from .connection import Connection
+
+if TYPE_CHECKING:
+    from .target import PostgresTarget
+
+MARK_PREFIX = "syncline"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Rows in a staging table: the columns that were sent, of which the key's are some."""
+
+    stage: sql.Identifier
+    columns: tuple[str, ...]
+    whole: bool
+
+
+class PostgresApply:
+    """An open transaction of a stream; only `PostgresTarget` makes one."""
+
+    def __init__(self, target: PostgresTarget, claim: Claim, mark: Mark, *, moves: bool) -> None:
+        self._target, self._claim, self._moves = target, claim, moves
+        self._position = claim.position
+        self._made: set[str] = set()
+        self._used: set[str] = set()
+        self._done = False
+        with self._mapped("write for", f"stream {claim.stream}"):
+            self._connection = target._session()
+            self._connection.execute("BEGIN")
+            try:
+                self._begin(mark)
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _begin(self, mark: Mark) -> None:
+        position = ledger.hold(self._connection, self._claim, alone=self._moves)
+        if self._moves and position != self._claim.position:
+            raise ledger.displaced(self._claim.stream, position, self._claim.position)
+        # The mark is the transaction's first record in the log, and foreign keys are the source's business.
+        role = "SET LOCAL session_replication_role = replica; " if self._target.may_act_as_replica else ""
+        statement = sql.SQL(
+            role + "SELECT pg_logical_emit_message(true, {}, {}); SET CONSTRAINTS ALL DEFERRED"
+        )
+        self._connection.execute(statement.format(MARK_PREFIX, mark.dumps()))
+
+    def load(self, state: TableState, rows: Rows) -> None:
+        """COPY straight into the table."""
+        with self._mapped("load", f"table {state.schema.table}"):
+            self._copy_in(sql.Identifier(*self._member(state)), state, rows)
+
+    def upsert(self, state: TableState, rows: Rows) -> Rows:
+        """Stage, then write by key; unique values that change places are moved out of the way first."""
+        with self._mapped("write to", f"table {state.schema.table}"):
+            parts = [self._stage(state, part) for part in _by_unsent(rows)]
+            missing = [self._missing(state, part) for part in parts if not part.whole]
+            uniques = self._target.uniques(self._member(state), state.schema.key)
+            if not uniques:
+                self._write(state, parts)
+            else:
+                try:
+                    with self._connection.transaction():
+                        self._write(state, parts)
+                except psycopg.errors.UniqueViolation:
+                    for part in parts:
+                        self._vacate(state, part, uniques)
+                    self._write(state, parts)
+        return Rows.concat([rows_from_csv(state.schema.key_columns, b""), *missing])
+
+    def delete(self, state: TableState, keys: Rows) -> None:
+        """Stage the keys, delete by a join."""
+        if not keys.count:
+            return
+        with self._mapped("delete from", f"table {state.schema.table}"):
+            staged = self._stage(state, keys.select(state.schema.key))
+            self._connection.execute(
+                sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
+                    self._target._only(self._member(state)), staged.stage, _same_key(state)
+                )
+            )
+
+    def truncate(self, states: Sequence[TableState]) -> None:
+        """One TRUNCATE, which is part of the transaction here (Race 14); DELETE where a table outside the
+        list refers to one of them, or the role may not truncate."""
+        members = [self._member(state) for state in states]
+        if not members:
+            return
+        with self._mapped("truncate", ", ".join(f"table {state.schema.table}" for state in states)):
+            tables = [self._target._only(member) for member in members]
+            if self._truncatable(members):
+                self._connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
+                return
+            for table in tables:
+                self._connection.execute(sql.SQL("DELETE FROM {}").format(table))
+
+    def record(self, states: Sequence[TableState]) -> None:
+        """Store states."""
+        with self._mapped("record", f"tables of stream {self._claim.stream}"):
+            ledger.record(self._connection, self._claim.stream, states)
+
+    def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
+        """Store a table's spans."""
+        with self._mapped("record", f"spans of table {state.schema.table}"):
+            ledger.plan_spans(self._connection, self._claim.stream, state.schema.table, spans)
+
+    def record_span(self, state: TableState, number: int, rows: int) -> None:
+        """Store that a span is copied."""
+        with self._mapped("record", f"a span of table {state.schema.table}"):
+            ledger.record_span(self._connection, self._claim.stream, state.schema.table, number, rows)
+
+    def start(self, source: Identity, position: Position) -> None:
+        """Store where the stream begins."""
+        with self._mapped("start", f"stream {self._claim.stream}"):
+            ledger.start(self._connection, self._claim, source, position)
+        self._position = position
+
+    def commit(self, upto: Position | None = None) -> None:
+        """Move the position by compare-and-swap, then commit (Promises 1, 2)."""
+        subject = f"stream {self._claim.stream}"
+        if upto is not None and not self._moves:
+            raise Corruption("commit", f"a copy of {subject}", "it may not move the position")
+        with self._mapped("commit", subject):
+            if upto is not None:
+                ledger.move(self._connection, self._claim, self._position, upto)
+            # COMMIT of a failed transaction rolls back and calls it success.
+            if self._connection.pgconn.transaction_status != pq.TransactionStatus.INTRANS:
+                raise Transient("commit", subject, "its transaction had failed")
+            self._connection.execute("COMMIT")
+        self._done = True
+        self._target.stages |= self._made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._done:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        self._done = True
+        if self._connection.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+            self._connection.close()
+        with contextlib.suppress(psycopg.Error):
+            self._connection.execute("ROLLBACK")
+
+    def _mapped(self, operation: str, subject: str) -> contextlib.AbstractContextManager[Connection]:
+        """Errors as ours. The connection is always this transaction's own: a new one that took the place
+        of a lost one would write outside of it."""
+        return self._target._mapped(operation, subject)
+
+    def _member(self, state: TableState) -> Member:
+        return self._target.member_of(state)
+
+    def _copy_in(self, table: sql.Identifier, state: TableState, rows: Rows) -> None:
+        columns = [state.schema.column(name) for name in rows.columns]
+        raw = copy_text(columns, rows) if rows.format == ARROW else rows.raw
+        names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table, names)
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(raw)
+
+    def _stage(self, state: TableState, rows: Rows) -> Staged:
+        """Rows in an empty staging table of their columns, made once a session. Its rows go with the
+        transaction; a second use within one empties it."""
+        member = self._member(state)
+        shape = "\0".join((*member, *rows.columns))
+        name = f"syncline_{hashlib.blake2b(shape.encode(), digest_size=8).hexdigest()}"
+        stage = sql.Identifier("pg_temp", name)
+        if name in self._used:
+            self._connection.execute(sql.SQL("TRUNCATE {}").format(stage))
+        elif name not in self._target.stages:
+            self._connection.execute(
+                sql.SQL(
+                    "DROP TABLE IF EXISTS {};"
+                    " CREATE TEMP TABLE {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
+                ).format(
+                    stage,
+                    sql.Identifier(name),
+                    sql.SQL(", ").join(map(sql.Identifier, rows.columns)),
+                    sql.Identifier(*member),
+                )
+            )
+            self._made.add(name)
+        self._used.add(name)
+        self._copy_in(stage, state, rows)
+        return Staged(stage, rows.columns, set(rows.columns) == set(state.schema.names))
+
+    def _missing(self, state: TableState, part: Staged) -> Rows:
+        """The staged keys that are not at the target."""
+        key = sql.SQL(", ").join(sql.Identifier("s", name) for name in state.schema.key)
+        query = sql.SQL(
+            "COPY (SELECT {} FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {}))"
+            " TO STDOUT (FORMAT csv, FORCE_QUOTE *)"
+        ).format(key, part.stage, self._target._only(self._member(state)), _same_key(state))
+        with self._connection.cursor() as cursor, cursor.copy(query) as copy:
+            return rows_from_csv(state.schema.key_columns, b"".join(map(bytes, copy)))
+
+    def _write(self, state: TableState, parts: Sequence[Staged]) -> None:
+        for part in parts:
+            self._connection.execute(
+                self._insert_or_update(state, part) if part.whole else self._update(state, part)
+            )
+
+    def _insert_or_update(self, state: TableState, part: Staged) -> sql.Composed:
+        rest = [name for name in part.columns if name not in state.schema.key]
+        settings = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest]
+        action = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(settings)) if rest else sql.SQL("NOTHING")
+        names = sql.SQL(", ").join(map(sql.Identifier, part.columns))
+        return sql.SQL(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT ({}) DO {}"
+        ).format(
+            sql.Identifier(*self._member(state)),
+            names,
+            names,
+            part.stage,
+            sql.SQL(", ").join(map(sql.Identifier, state.schema.key)),
+            action,
+        )
+
+    def _update(self, state: TableState, part: Staged) -> sql.Composed:
+        """Set the columns that were sent; a row with nothing but its key has nothing to be set."""
+        rest = [name for name in part.columns if name not in state.schema.key]
+        if not rest:
+            return sql.Composed([sql.SQL("SELECT")])
+        return sql.SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {}").format(
+            self._target._only(self._member(state)),
+            sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in rest),
+            part.stage,
+            _same_key(state),
+        )
+
+    def _vacate(self, state: TableState, part: Staged, uniques: Sequence[unique.Unique]) -> None:
+        """Give rows whose unique values are to change values that nobody has: a value may move from one
+        surviving row to another, and none of them is deleted for it (Race 6)."""
+        for index in uniques:
+            sent = [column for column in index.columns if column.name in part.columns]
+            if not sent:
+                continue
+            movable = next((column for column in sent if index.parking(column)), None)
+            if movable is None:
+                raise NeedsOperator(
+                    "write to",
+                    f"table {state.schema.table}",
+                    f"rows exchange values of unique index {index.name}, and none of its columns can hold "
+                    "another value meanwhile",
+                    f"drop index {index.name} at the target until the stream has passed this point",
+                )
+            self._connection.execute(
+                unique.vacate(
+                    index,
+                    movable,
+                    sent,
+                    table=self._target._only(self._member(state)),
+                    stage=part.stage,
+                    same_key=_same_key(state),
+                )
+            )
+
+    def _truncatable(self, members: Sequence[Member]) -> bool:
+        query = """WITH listed AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                       WHERE (nspname, relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])))
+                   SELECT bool_and(has_table_privilege(oid, 'TRUNCATE'))
+                      AND NOT EXISTS (SELECT FROM pg_constraint
+                                      WHERE contype = 'f' AND confrelid IN (SELECT oid FROM listed)
+                                        AND conrelid NOT IN (SELECT oid FROM listed))
+                   FROM listed"""
+        spaces, names = [space for space, _ in members], [name for _, name in members]
+        return self._connection.execute(query, [spaces, names]).fetchone() == (True,)
+
+
+def _same_key(state: TableState) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in state.schema.key
+    )
+
+
+def _by_unsent(rows: Rows) -> Iterator[Rows]:
+    """Rows by their set of sent columns, each with these columns only; rows without any unsent cell first."""
+    masked = [at for at, mask in enumerate(rows.unsent) if mask is not None]
+    if not masked:
+        if rows.count:
+            yield rows
+        return
+    flags = [pc.cast(pc.cast(rows.unsent[at], pa.int8()), pa.string()) for at in masked]
+    patterns = pc.binary_join_element_wise(*flags, "")
+    for pattern in sorted(pc.unique(patterns).to_pylist()):
+        unsent = {at for at, flag in zip(masked, pattern, strict=True) if flag == "1"}
+        chosen = pc.equal(patterns, pattern)
+        kept = [at for at in range(len(rows.columns)) if at not in unsent]
+        yield Rows.of([rows.columns[at] for at in kept], [pc.filter(rows.arrays[at], chosen) for at in kept])

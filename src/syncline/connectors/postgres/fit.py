@@ -1,0 +1,139 @@
+"""Whether a table can be held here, and whether one that is here can hold a source's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...model import Column, Kind, Schema, Type
+from ...model.types import INTEGERS
+from . import catalog, ddl
+from .catalog import Member
+from .connection import Connection
+from .types import SYSTEM, native, wanted
+
+
+def refusals(connection: Connection, schema: Schema) -> Sequence[str]:
+    """Why a table can never be held exactly, a sentence a column (Promise 3)."""
+    reasons = [
+        f"the name {name} takes more than {ddl.NAME_BYTES} bytes"
+        for name in (schema.table.name, *schema.names)
+        if len(name.encode()) > ddl.NAME_BYTES
+    ]
+    labels = _labels(connection)
+    made = {enum.name for enum in ddl.enums(schema)}
+    for column in ddl.carried(schema):
+        type = wanted(column.type, schema.system)
+        subject = f"column {column.name} ({column.type})"
+        foreign = column.type.kind in (Kind.OPAQUE, Kind.ARRAY) and schema.system != SYSTEM
+        if not type or (foreign and column.type.system != SYSTEM):
+            reasons.append(f"{subject} has no exact form in PostgreSQL")
+        elif type.removesuffix("[]") not in made and not _has_type(connection, type):
+            reasons.append(
+                f"{subject} needs the type {type}, which the target does not have; create it there"
+            )
+        elif column.name in schema.key and type in ("json", "xml"):
+            reasons.append(f"{subject} cannot be part of a key in PostgreSQL")
+    for enum in ddl.enums(schema):
+        there = labels.get(enum.name)
+        lost = [label for label in enum.labels if there is not None and label not in there]
+        if lost:
+            reasons.append(f"the target's type {enum.name} has no label {lost[0]!r}; add it there")
+    return tuple(dict.fromkeys(reasons))
+
+
+def mismatch(connection: Connection, schema: Schema, member: Member, default: str) -> str:
+    """How the table differs from what the rows need; '' when it fits or there is none."""
+    row = connection.execute(
+        "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = %s AND relname = %s",
+        member,
+    ).fetchone()
+    if row is None:
+        return ""
+    found = catalog.discover(connection, default, [row[0]])
+    if not found:
+        return "it is a partition, or something else that is no table of its own"
+    (there,) = found
+    if connection.execute(
+        "SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = %s", row
+    ).fetchone() == (True,):
+        return there.problem
+    differences = [*_columns(schema, there)]
+    if not differences and not _keyed(connection, row[0], schema.key):
+        columns = ", ".join(schema.key)
+        differences.append(f"it has no primary key or unique index over just ({columns})")
+    return next(iter(differences), "")
+
+
+def _columns(schema: Schema, there: Schema) -> Iterator[str]:
+    known = {column.name: column for column in there.columns}
+    for column in schema.stored:
+        found = known.pop(column.name, None)
+        if found is None:
+            yield f"it has no column {column.name}"
+        elif found.generated:
+            yield f"column {column.name} is generated"
+        elif not _holds(found, column, schema.system):
+            type = native(found.type) or found.type.name
+            yield f"column {column.name} is {type}, not {wanted(column.type, schema.system)}"
+        elif column.nullable and not found.nullable:
+            yield f"column {column.name} is NOT NULL, and the source's may be NULL"
+    for name, column in known.items():
+        own = column.generated or column.identity or column.default is not None or column.nullable
+        if not own:
+            yield f"column {name} needs a value, and the source has no such column"
+
+
+def _holds(there: Column, column: Column, system: str) -> bool:
+    """Whether every value of a column comes back as it was, or is refused loudly."""
+    have, need = there.type, column.type
+    if native(_of_postgres(have)) == wanted(need, system):
+        return True
+    if have.kind in INTEGERS and need.kind in INTEGERS:
+        return not have.name  # what is out of range is an error
+    if have.kind is not need.kind:
+        return have.kind is Kind.TEXT and need.kind is Kind.ENUM and not have.name and have.length is None
+    match have.kind:
+        case Kind.TEXT:
+            return not have.name and (have.length is None or have.length >= (need.length or have.length + 1))
+        case Kind.DECIMAL:
+            # numeric(p,s) pads and rounds to its scale without a word.
+            same_scale = system == SYSTEM and need.precision is not None and have.scale == need.scale
+            return not have.name and (have.precision is None or same_scale)
+        case Kind.JSON:
+            return not have.name  # jsonb does not keep the text
+        case Kind.ENUM:
+            return set(need.labels) <= set(have.labels) and system != SYSTEM
+        case Kind.ARRAY | Kind.OPAQUE:
+            return False
+    return not have.name
+
+
+def _of_postgres(type: Type) -> Type:
+    return Type(
+        type.kind, type.length, type.precision, type.scale, type.element, type.labels, SYSTEM, type.name
+    )
+
+
+def _keyed(connection: Connection, oid: int, key: Sequence[str]) -> bool:
+    """Whether an index can find rows by exactly this key."""
+    query = """SELECT EXISTS (
+                   SELECT FROM pg_index i WHERE i.indrelid = %s AND i.indisunique AND i.indimmediate
+                      AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+                      AND %s::text[] = (SELECT array_agg(a.attname::text ORDER BY a.attname COLLATE "C")
+                           FROM pg_attribute a WHERE a.attrelid = i.indrelid
+                            AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])))"""
+    wanted_key = sorted(key, key=str.encode)
+    return connection.execute(query, [oid, wanted_key]).fetchone() == (True,)
+
+
+def _has_type(connection: Connection, type: str) -> bool:
+    return connection.execute("SELECT to_regtype(%s) IS NOT NULL", [type]).fetchone() == (True,)
+
+
+def _labels(connection: Connection) -> dict[str, list[str]]:
+    """The labels of every enum by its qualified name."""
+    query = """SELECT format('%I.%I', n.nspname, t.typname), array_agg(e.enumlabel::text)
+               FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
+               JOIN pg_namespace n ON n.oid = t.typnamespace GROUP BY 1"""
+    return dict(connection.execute(query).fetchall())

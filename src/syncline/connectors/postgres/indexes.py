@@ -1,0 +1,126 @@
+"""What is built once a table's rows are in: unique and other indexes, and foreign keys.
+
+Each statement is a transaction of its own under the stream's fence, so that a killed build goes on with the
+next one; what exists under its name is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from ...connector import Claim
+from ...errors import NeedsOperator
+from ...model import ForeignKey, Index, State, TableName, TableState
+from . import ddl, ledger
+from .catalog import Member
+from .connection import Connection
+
+
+def build(connection: Connection, claim: Claim, state: TableState, member: Member) -> None:
+    """Build the indexes that the table does not have yet."""
+    schema = state.schema
+    for index in schema.indexes:
+        name = ddl.aside_name(index.name) if state.aside else index.name
+        if _has_index(connection, member, (name, index.name, _other_name(name, member))):
+            continue
+        if _is_taken(connection, member[0], name):
+            name = _other_name(name, member)
+        statement = ddl.create_index(index, schema.system, name, member)
+        if statement is None:
+            continue
+        try:
+            with connection.transaction():
+                ledger.hold(connection, claim, alone=False)
+                connection.execute(statement)
+        except psycopg.errors.UniqueViolation as error:
+            raise _doubled(index, schema.table, error) from None
+
+
+def reference(
+    connection: Connection,
+    claim: Claim,
+    state: TableState,
+    states: Sequence[TableState],
+    member_of: Callable[[TableName], Member],
+    *,
+    lenient: bool,
+) -> None:
+    """Add the foreign keys that the table does not have yet and whose parents are ready: tables of the
+    stream that are live or about to be, and tables that were here before. Rows without a parent, which are
+    at the source as well, are let be when `lenient`: the role can go on writing such rows."""
+    ready = {other.schema.table for other in states if not other.aside}
+    for foreign in state.schema.foreign_keys:
+        if foreign.parent not in ready and not _is_ready(connection, claim, foreign.parent):
+            continue
+        table, parent = member_of(state.schema.table), member_of(foreign.parent)
+        name = foreign.name or _foreign_name(state.schema.table, foreign)
+        if not _exists(connection, parent) or _has_constraint(connection, table, name):
+            continue
+        # Columns that PostgreSQL cannot relate (no unique index, other types) stay without the foreign key.
+        for valid in (True, False) if lenient else (True,):
+            try:
+                with connection.transaction():
+                    ledger.hold(connection, claim, alone=False)
+                    connection.execute(ddl.add_foreign_key(foreign, name, table, parent, valid=valid))
+                break
+            except psycopg.errors.ForeignKeyViolation:
+                continue
+            except (psycopg.errors.InvalidForeignKey, psycopg.errors.DatatypeMismatch):
+                break
+
+
+def _doubled(index: Index, table: TableName, error: psycopg.Error) -> NeedsOperator:
+    return NeedsOperator(
+        "build",
+        f"unique index {index.name} of table {table}",
+        error.diag.message_detail or str(error),
+        "two rows are equal here that differ at the source; its collation may be another",
+    )
+
+
+def _is_ready(connection: Connection, claim: Claim, parent: TableName) -> bool:
+    """Whether a table is none of the stream's, or one that is live."""
+    known = ledger.read(connection, claim.stream)
+    state = known.tables.get(parent) if known else None
+    return state is None or state.state is State.LIVE
+
+
+def _exists(connection: Connection, member: Member) -> bool:
+    query = """SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                              WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p'))"""
+    return connection.execute(query, member).fetchone() == (True,)
+
+
+def _has_index(connection: Connection, member: Member, names: Sequence[str]) -> bool:
+    query = """SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+                              JOIN pg_class c ON c.oid = i.indrelid
+                              JOIN pg_namespace n ON n.oid = c.relnamespace
+                              WHERE n.nspname = %s AND c.relname = %s AND x.relname = ANY(%s))"""
+    return connection.execute(query, [*member, list(names)]).fetchone() == (True,)
+
+
+def _is_taken(connection: Connection, namespace: str, name: str) -> bool:
+    query = """SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                              WHERE nspname = %s AND relname = %s)"""
+    return connection.execute(query, [namespace, name]).fetchone() == (True,)
+
+
+def _has_constraint(connection: Connection, member: Member, name: str) -> bool:
+    query = """SELECT EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+                              JOIN pg_namespace n ON n.oid = c.relnamespace
+                              WHERE n.nspname = %s AND c.relname = %s AND k.conname = %s)"""
+    return connection.execute(query, [*member, name]).fetchone() == (True,)
+
+
+def _other_name(name: str, member: Member) -> str:
+    """A name for an index whose own is taken by something else here."""
+    digest = hashlib.blake2b("\0".join((*member, name)).encode(), digest_size=4).hexdigest()
+    return name.encode()[: ddl.NAME_BYTES - 9].decode(errors="ignore") + "_" + digest
+
+
+def _foreign_name(table: TableName, foreign: ForeignKey) -> str:
+    name = f"{table.name}_{'_'.join(foreign.columns)}_fkey"
+    return name if len(name.encode()) <= ddl.NAME_BYTES else _other_name(name, ("", ""))

@@ -1,0 +1,310 @@
+"""What a target keeps of each stream: the tables of the schema `syncline`.
+
+    streams   one row a stream: fence, position, source; every transaction of the stream locks it
+    tables    the state of each of a stream's tables
+    spans     which spans of a table are copied
+
+Everything here runs inside a transaction of the caller's. Names are the source's; `namespace` is '' where a
+table is in the source's default schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from ...connector import Claim
+from ...errors import Corruption, Superseded
+from ...model import Identity, Position, Schema, Span, SpanRecord, State, TableName, TableState
+from .connection import Connection
+
+VERSION = 1
+
+_MAKING = "SELECT pg_advisory_xact_lock(hashtextextended('syncline bookkeeping', 0))"
+
+_MAKE = """
+CREATE TABLE syncline.streams (
+    stream text PRIMARY KEY,
+    version int NOT NULL,
+    fence bigint NOT NULL,
+    position text,
+    source jsonb,
+    removing boolean NOT NULL DEFAULT false,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE syncline.tables (
+    stream text NOT NULL,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    state text NOT NULL,
+    floor text,
+    goal text,
+    schema json NOT NULL,
+    created boolean NOT NULL,
+    aside boolean NOT NULL,
+    detail text NOT NULL,
+    PRIMARY KEY (stream, namespace, name)
+);
+CREATE TABLE syncline.spans (
+    stream text NOT NULL,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    number int NOT NULL,
+    span jsonb NOT NULL,
+    rows bigint,
+    PRIMARY KEY (stream, namespace, name, number)
+);
+COMMENT ON SCHEMA syncline IS 'what Syncline keeps of the streams that write to this database';
+"""
+
+
+def exists(connection: Connection) -> bool:
+    """Whether there is bookkeeping."""
+    row = connection.execute("SELECT to_regclass('syncline.streams') IS NOT NULL").fetchone()
+    return row == (True,)
+
+
+def lock(connection: Connection) -> None:
+    """Until the end of the transaction nobody else makes or takes away what streams share."""
+    connection.execute(_MAKING)
+
+
+def make(connection: Connection) -> None:
+    """Make the bookkeeping where there is none; nobody else makes it or takes it away until the end of
+    the transaction."""
+    lock(connection)
+    if exists(connection):
+        return
+    row = connection.execute("SELECT to_regnamespace('syncline') IS NULL").fetchone()
+    if row == (True,):
+        connection.execute("CREATE SCHEMA syncline")
+    connection.execute(_MAKE)
+
+
+def take_away(connection: Connection) -> None:
+    """Drop the bookkeeping when no stream is left, and its schema unless somebody put something else in."""
+    lock(connection)
+    left = "SELECT FROM syncline.streams LIMIT 1"
+    if not exists(connection) or connection.execute(left).fetchone() is not None:
+        return
+    connection.execute("LOCK TABLE syncline.streams IN ACCESS EXCLUSIVE MODE")
+    if connection.execute(left).fetchone() is not None:
+        return
+    connection.execute("DROP TABLE syncline.spans, syncline.tables, syncline.streams")
+    empty = """SELECT pg_has_role(nspowner, 'USAGE')
+                  AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)
+                  AND NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid)
+                  AND NOT EXISTS (SELECT FROM pg_type WHERE typnamespace = n.oid)
+               FROM pg_namespace n WHERE nspname = 'syncline'"""
+    if connection.execute(empty).fetchone() == (True,):
+        connection.execute("DROP SCHEMA syncline")
+
+
+def raise_fence(connection: Connection, stream: str, holding: int | None) -> Claim:
+    """Fence + 1 first, then everything else is read (Race 12). Superseded when it is not `holding`."""
+    connection.execute(
+        "INSERT INTO syncline.streams (stream, version, fence) VALUES (%s, %s, 0) ON CONFLICT DO NOTHING",
+        [stream, VERSION],
+    )
+    row = connection.execute(
+        "UPDATE syncline.streams SET fence = fence + 1, updated_at = clock_timestamp() WHERE stream = %s"
+        " RETURNING version, fence",
+        [stream],
+    ).fetchone()
+    assert row is not None
+    version, fence = row
+    if version != VERSION:
+        raise Corruption(
+            "go on with",
+            f"stream {stream}",
+            f"its bookkeeping is of version {version}, and this program knows version {VERSION}",
+            "use the program that made it",
+        )
+    if holding is not None and fence != holding + 1:
+        raise superseded(stream, fence - 1, holding)
+    claim = read(connection, stream)
+    assert claim is not None
+    return claim
+
+
+def read(connection: Connection, stream: str) -> Claim | None:
+    """The stream as it stands; None when there is no such stream."""
+    row = connection.execute(
+        "SELECT fence, position, source, removing FROM syncline.streams WHERE stream = %s", [stream]
+    ).fetchone()
+    if row is None:
+        return None
+    fence, position, source, removing = row
+    rows = connection.execute(
+        "SELECT schema::text, state, floor, goal, created, aside, detail FROM syncline.tables"
+        " WHERE stream = %s ORDER BY namespace, name",
+        [stream],
+    ).fetchall()
+    states = [
+        TableState(Schema.from_json(orjson.loads(schema)), State(state), *rest)
+        for schema, state, *rest in rows
+    ]
+    return Claim(
+        stream,
+        fence,
+        position,
+        Identity.from_json(source) if source is not None else None,
+        removing,
+        {state.schema.table: state for state in states},
+    )
+
+
+def hold(connection: Connection, claim: Claim, *, alone: bool) -> Position | None:
+    """Lock the stream's row until the end of the transaction, with others who do so or `alone`; its
+    position. Superseded when the fence is another's (Promise 2)."""
+    lock = "UPDATE" if alone else "SHARE"
+    row = connection.execute(
+        f"SELECT fence, position FROM syncline.streams WHERE stream = %s FOR {lock}".encode(), [claim.stream]
+    ).fetchone()
+    if row is None:
+        raise superseded(claim.stream, None, claim.fence)
+    fence, position = row
+    if fence != claim.fence:
+        raise superseded(claim.stream, fence, claim.fence)
+    return Position(position) if position is not None else None
+
+
+def move(connection: Connection, claim: Claim, after: Position | None, upto: Position) -> None:
+    """Compare and swap the position under the fence (Promise 2)."""
+    moved = connection.execute(
+        "UPDATE syncline.streams SET position = %s, updated_at = clock_timestamp()"
+        " WHERE stream = %s AND fence = %s AND position IS NOT DISTINCT FROM %s",
+        [upto, claim.stream, claim.fence, after],
+    ).rowcount
+    if moved != 1:
+        found = hold(connection, claim, alone=True)
+        raise displaced(claim.stream, found, after)
+
+
+def start(connection: Connection, claim: Claim, source: Identity, position: Position) -> None:
+    """Store where the stream begins."""
+    connection.execute(
+        "UPDATE syncline.streams SET source = %s, position = %s WHERE stream = %s AND fence = %s",
+        [_json(source.to_json()), position, claim.stream, claim.fence],
+    )
+
+
+def mark_removing(connection: Connection, stream: str) -> None:
+    """Record that the stream is being taken away."""
+    connection.execute("UPDATE syncline.streams SET removing = true WHERE stream = %s", [stream])
+
+
+def record(connection: Connection, stream: str, states: Sequence[TableState]) -> None:
+    """Store the states of tables."""
+    rows = [
+        (
+            stream,
+            *_key(state.schema.table),
+            state.state,
+            state.floor,
+            state.goal,
+            _json(state.schema.to_json()),
+            state.created,
+            state.aside,
+            state.detail,
+        )
+        for state in states
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO syncline.tables VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (stream, namespace, name) DO UPDATE SET state = excluded.state,"
+            " floor = excluded.floor, goal = excluded.goal, schema = excluded.schema,"
+            " created = excluded.created, aside = excluded.aside, detail = excluded.detail",
+            rows,
+        )
+
+
+def spans(connection: Connection, stream: str, table: TableName) -> list[SpanRecord]:
+    """The ledger of a table."""
+    rows = connection.execute(
+        "SELECT span, rows FROM syncline.spans WHERE stream = %s AND namespace = %s AND name = %s"
+        " ORDER BY number",
+        [stream, *_key(table)],
+    ).fetchall()
+    return [SpanRecord(Span.from_json(span), rows) for span, rows in rows]
+
+
+def plan_spans(connection: Connection, stream: str, table: TableName, planned: Sequence[Span]) -> None:
+    """Put spans into a table's ledger, in place of any that are there."""
+    connection.execute(
+        "DELETE FROM syncline.spans WHERE stream = %s AND namespace = %s AND name = %s",
+        [stream, *_key(table)],
+    )
+    connection.execute(
+        "INSERT INTO syncline.spans SELECT %s, %s, %s, place - 1, span::jsonb"
+        " FROM unnest(%s::text[]) WITH ORDINALITY AS planned (span, place)",
+        [stream, *_key(table), [_json(span.to_json()) for span in planned]],
+    )
+
+
+def record_span(connection: Connection, stream: str, table: TableName, number: int, rows: int) -> None:
+    """Record a span's rows; Corruption when the ledger has no such span, or has it as copied."""
+    recorded = connection.execute(
+        "UPDATE syncline.spans SET rows = %s WHERE stream = %s AND namespace = %s AND name = %s"
+        " AND number = %s AND rows IS NULL",
+        [rows, stream, *_key(table), number],
+    ).rowcount
+    if recorded != 1:
+        why = "the ledger has no such span that is not copied"
+        raise Corruption("record", f"span {number} of table {table}", why)
+
+
+def hand_over(connection: Connection, side: str, main: str) -> None:
+    """Give a side stream's tables and spans to the main stream; the side stream is gone."""
+    for statement in (
+        "DELETE FROM syncline.tables m USING syncline.tables s WHERE m.stream = %(main)s"
+        " AND s.stream = %(side)s AND (m.namespace, m.name) = (s.namespace, s.name)",
+        "DELETE FROM syncline.spans m USING syncline.tables s WHERE m.stream = %(main)s"
+        " AND s.stream = %(side)s AND (m.namespace, m.name) = (s.namespace, s.name)",
+        "UPDATE syncline.tables SET stream = %(main)s WHERE stream = %(side)s",
+        "UPDATE syncline.spans SET stream = %(main)s WHERE stream = %(side)s",
+        "DELETE FROM syncline.streams WHERE stream = %(side)s",
+    ):
+        connection.execute(statement.encode(), {"main": main, "side": side})
+
+
+def forget(connection: Connection, stream: str) -> None:
+    """Delete all rows of a stream."""
+    for table in ("spans", "tables", "streams"):
+        connection.execute(f"DELETE FROM syncline.{table} WHERE stream = %s".encode(), [stream])
+
+
+def holders(connection: Connection, stream: str, application: str) -> list[tuple[int, str, str]]:
+    """Who holds the stream's row: process, user, and since when. Row locks have no catalog, so these are
+    the sessions of that stream with a lock that locking rows takes on the whole table."""
+    query = """SELECT DISTINCT a.pid, coalesce(a.usename, '?'), coalesce(a.xact_start::text, '?')
+               FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+               WHERE l.relation = 'syncline.streams'::regclass AND l.granted
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
+                 AND a.application_name = %s AND a.pid <> pg_backend_pid()"""
+    return connection.execute(query, [application]).fetchall()
+
+
+def superseded(stream: str, fence: int | None, mine: int) -> Superseded:
+    """The error for a fence that is another worker's."""
+    why = "the stream is gone" if fence is None else f"another worker holds fence {fence}"
+    return Superseded("write for", f"stream {stream}", f"{why}, this one had {mine}", "leave it to that one")
+
+
+def displaced(stream: str, found: Position | None, expected: Position | None) -> Corruption:
+    """The error for a position that is not where this worker left it."""
+    return Corruption(
+        "apply", f"stream {stream}", f"its position is {found}, not {expected}", "find out who wrote it"
+    )
+
+
+def _key(table: TableName) -> tuple[str, str]:
+    return table.schema or "", table.name
+
+
+def _json(members: Mapping[str, Any] | Sequence[Any]) -> str:
+    return orjson.dumps(members).decode()
