@@ -261,6 +261,8 @@ class Crash:
         if len(recorded) < len(FIRST_COPY):
             found.append(f"the position chain has {len(recorded)} links only")
         found += self._judge_acks()
+        for end in (self._source, self._target):
+            found += [f"{end.name} still has {name}" for name in end.ask(_leftovers)]
         if found:
             raise Failed("\n  ".join(found))
         self._say(f"the position chain is whole: {len(recorded):,} links")
@@ -317,6 +319,20 @@ def crash(plan: Plan, source: str, target: str, folder: Path, seed: int) -> Coun
 def _unfinished(database: Database) -> int:
     table = "_syncline_tables" if database.sqlite else "syncline.tables"
     return int(database.execute(f"SELECT count(*) FROM {table} WHERE state <> 'live'")[0][0])
+
+
+def _leftovers(database: Database) -> list[str]:
+    """What Syncline makes and must have taken away."""
+    if database.sqlite:
+        rows = database.execute("SELECT type || ' ' || name FROM sqlite_schema WHERE instr(name, 'syncline')")
+    else:
+        rows = database.execute(
+            "SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database() "
+            "UNION ALL SELECT 'publication ' || pubname FROM pg_publication "
+            "UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'syncline' "
+            "UNION ALL SELECT 'relation ' || relname FROM pg_class WHERE relname ~ 'syncline'"
+        )
+    return [row[0] for row in rows]
 
 
 def _acks(database: Database, writer: int) -> set[int]:

@@ -13,7 +13,7 @@ import pytest
 from services import Server
 from syncline import failpoints
 from tests.crash.ends import End
-from tests.crash.run import FIRST_COPY, FOLLOWING, JOINING, REMOVING, SHORT, Crash
+from tests.crash.run import FIRST_COPY, FOLLOWING, JOINING, REMOVING, SHORT, Crash, _leftovers
 from tests.crash.syncer import Failed, Syncer
 from tests.crash.tables import DDL, Database, create
 
@@ -97,3 +97,23 @@ def test_the_writer_outlives_a_hard_stop_and_what_it_saw_acknowledged_is_there(
     assert {int(line) for line in file.read_text().split()} <= there
     assert "rolled back" in said
     assert "error" in said
+
+
+def test_what_was_not_taken_away_is_found(postgres_database: Callable[[], str], tmp_path: Path) -> None:
+    postgres = Database(postgres_database())
+    assert _leftovers(postgres) == []
+    postgres.execute("CREATE PUBLICATION syncline_x FOR ALL TABLES")
+    postgres.execute("SELECT pg_create_logical_replication_slot('syncline_left', 'pgoutput')")
+    postgres.execute("CREATE SCHEMA syncline")
+    assert sorted(_leftovers(postgres)) == [
+        "publication syncline_x",
+        "schema syncline",
+        "slot syncline_left",
+    ]
+    postgres.close()
+    sqlite = Database(f"sqlite:///{tmp_path / 'left.db'}")
+    sqlite.execute("CREATE TABLE t (n)")
+    assert _leftovers(sqlite) == []
+    sqlite.execute("CREATE TRIGGER _syncline_t AFTER INSERT ON t BEGIN SELECT 1; END")
+    assert _leftovers(sqlite) == ["trigger _syncline_t"]
+    sqlite.close()
