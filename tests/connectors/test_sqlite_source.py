@@ -382,3 +382,46 @@ def test_idle_asks_little(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     next(reader)
     assert set(asked) == {"PRAGMA data_version"}
     assert len(asked) <= 12
+
+
+@pytest.mark.parametrize("seed", [random.randrange(10**6), 11])
+def test_race_07_every_prefix_of_the_log_is_a_state_that_was(path: Path, seed: int) -> None:
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    db = plain(path)
+    db.executescript(
+        """PRAGMA foreign_keys=ON;
+        CREATE TABLE t (id INTEGER PRIMARY KEY, u TEXT UNIQUE, v INTEGER);
+        CREATE TABLE c (id INTEGER PRIMARY KEY, t INTEGER
+            REFERENCES t (id) ON DELETE CASCADE ON UPDATE CASCADE)"""
+    )
+    source = source_of(path)
+    schemas, floor = attach(source, "t", "c")
+    statements = [
+        "INSERT OR REPLACE INTO t VALUES (:k, :u, :n)",
+        "INSERT OR REPLACE INTO t VALUES (:k, :u, :n), (:n, :w, 0)",
+        "INSERT OR IGNORE INTO t VALUES (:k, :u, :n)",
+        "INSERT INTO t VALUES (:k, :u, :n) ON CONFLICT DO UPDATE SET v = v + 1",
+        "UPDATE OR REPLACE t SET u = :u WHERE id = :k",
+        "UPDATE OR IGNORE t SET id = :n WHERE id = :k",
+        "INSERT OR IGNORE INTO c SELECT :n, id FROM t WHERE id = :k",
+        "DELETE FROM t WHERE id = :k",
+    ]
+    states = []
+    for _ in range(100):
+        cells: dict[str, object] = {"k": chance.randrange(9), "n": chance.randrange(9)}
+        cells |= {"u": chance.choice("abcde"), "w": chance.choice("xy")}
+        db.execute(chance.choice(statements), cells)
+        states.append((source.ceiling(), [held(db, schema) for schema in schemas]))
+    for until, wanted in states:
+        for schema, rows in zip(schemas, wanted, strict=True):
+            read = source.changes(
+                STREAM,
+                [schema],
+                floor,
+                skip="",
+                max_bytes=chance.choice([1, 1 << 20]),
+                max_wait=0.1,
+                until=until,
+            )
+            assert replayed(schema, list(read)) == rows

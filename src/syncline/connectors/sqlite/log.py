@@ -14,13 +14,12 @@ from ...model.batch import DELETE, INSERT, UPDATE, Path
 from .catalog import describe
 from .codec import decode
 from .connection import Connection
-from .store import close_cursor, refuse_null_keys, select_keys
+from .store import close_cursor, refuse_null_keys
 from .triggers import LOG, SHAPES, find_shape, triggers_missing
 
 _FETCH_ROWS = 64
 _MOST_ROWS = 50_000
 _POLL_SECONDS = (0.01, 0.2)
-_AGAIN = "V"
 
 Cells = tuple[Any, ...]
 Told = tuple[str, Cells, Cells]
@@ -201,7 +200,7 @@ class LogReader:
         at = [schema.names.index(name) for name in schema.key]
         none_before, none_after = (None,) * len(schema.key), (None,) * len(schema.stored)
         kinds, before, after, keys = bytearray(), list[Cells](), list[Cells](), list[Cells]()
-        for op, old, row in self._look_again(schema, page.rows[table]):
+        for op, old, row in page.rows[table]:
             key = tuple(row[place] for place in at) if row else old
             moved = op == "U" and not _same(old, key)
             kinds.append({"I": INSERT, "U": UPDATE, "D": DELETE}[op])
@@ -219,27 +218,6 @@ class LogReader:
             after=_rows(schema, schema.names, after, gone, key_cells),
             path=page.paths[table],
         )
-
-    def _look_again(self, schema: Schema, rows: list[Told]) -> list[Told]:
-        """Rows that another one may have evicted, as they are now: gone, or there. What they become later
-        is in the log as well (Race 7)."""
-        wanted = list(dict.fromkeys(key for op, key, _ in rows if op == _AGAIN))
-        if not wanted:
-            return rows
-        there: dict[Cells, Cells] = {}
-        for start in range(0, len(wanted), _FETCH_ROWS):
-            width = len(schema.stored)
-            for found in select_keys(self._db, schema, wanted[start : start + _FETCH_ROWS]):
-                there[found[width:]] = found[:width]
-        again: list[Told] = []
-        for op, key, row in rows:
-            if op != _AGAIN:
-                again.append((op, key, row))
-            elif key in there:
-                again.append(("U", key, there[key]))
-            else:
-                again.append(("D", key, ()))
-        return again
 
 
 def shape_changed(db: Connection, schema: Schema) -> str:

@@ -6,14 +6,15 @@
     _syncline_mark      the mark of the apply transaction that is open; one row, NULL outside of one
     _syncline_readers   stream, began, released: who reads the log, and since where
     _syncline_attached  stream, tbl
+    _syncline_victims   shape, k0…kN: rows that the statement under way may evict; empty between statements
 
 The triggers never log NEW or OLD values of the row itself but look the row up: an application's own
 trigger may have changed it again before ours ran, and SQLite does not say in which order triggers run.
 What a row looks like in the last log row of its key is what it looks like in the table.
 
-`op` is I, U, D, or V for 'look again': the key of a row that shares a unique value with the row about to
-be written. REPLACE evicts it without any delete trigger (Race 7); whether it did is seen by whoever reads
-the log, by looking the key up.
+`op` is I, U or D. REPLACE evicts rows that share a unique value with the written one, and no delete trigger
+tells of it (Race 7): a BEFORE trigger notes the rows that might go, the AFTER trigger logs a delete for
+those that have gone. It has to be then: whoever looked when reading the log would see a later row.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ SHAPES = f"{PREFIX}shapes"
 MARK = f"{PREFIX}mark"
 READERS = f"{PREFIX}readers"
 ATTACHED = f"{PREFIX}attached"
-TABLES = (LOG, SHAPES, MARK, READERS, ATTACHED)
+VICTIMS = f"{PREFIX}victims"
+TABLES = (LOG, SHAPES, MARK, READERS, ATTACHED, VICTIMS)
 
 _TRIGGERS = ("insert", "update", "delete", "evict_insert", "evict_update")
 
@@ -45,6 +47,7 @@ def create_log(db: Connection) -> None:
     db.execute(f"CREATE TABLE {LOG} (seq INTEGER PRIMARY KEY, shape, op, mark)")
     db.execute(f"INSERT INTO {LOG} (seq) VALUES (?)", (time.time_ns() // 1000,))
     db.execute(f"CREATE TABLE {SHAPES} (id INTEGER PRIMARY KEY, tbl TEXT NOT NULL, columns TEXT NOT NULL)")
+    db.execute(f"CREATE TABLE {VICTIMS} (shape)")
     db.execute(f"CREATE TABLE {MARK} (mark)")
     db.execute(f"INSERT INTO {MARK} VALUES (NULL)")
     db.execute(
@@ -115,11 +118,13 @@ def _trigger(kind: str, table: str) -> str:
 
 
 def _widen(db: Connection, schema: Schema) -> None:
-    present = {row[1] for row in db.rows(f"PRAGMA table_info({LOG})")}
-    wanted = [f"k{at}" for at in range(len(schema.key))] + [f"c{at}" for at in range(len(schema.stored))]
-    for name in wanted:
-        if name not in present:
-            db.execute(f"ALTER TABLE {LOG} ADD COLUMN {name}")
+    keys = [f"k{at}" for at in range(len(schema.key))]
+    cells = [f"c{at}" for at in range(len(schema.stored))]
+    for table, wanted in ((LOG, [*keys, *cells]), (VICTIMS, keys)):
+        present = {row[1] for row in db.rows(f"PRAGMA table_info({table})")}
+        for name in wanted:
+            if name not in present:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {name}")
 
 
 def _statements(db: Connection, schema: Schema, shape: int) -> list[str]:
@@ -130,14 +135,15 @@ def _statements(db: Connection, schema: Schema, shape: int) -> list[str]:
         condition for condition in (_shares(schema, unique) for unique in uniques) if condition is not None
     ]
     evictions += _shares_rowid(db, schema)
+    gone = _log_evicted(schema, shape, uniques) if evictions else ""
     bodies = {
-        "insert": ("AFTER INSERT", _log_row(schema, shape, "I", uniques)),
-        "update": ("AFTER UPDATE", _log_update(schema, shape, uniques)),
+        "insert": ("AFTER INSERT", gone + _log_row(schema, shape, "I", uniques)),
+        "update": ("AFTER UPDATE", gone + _log_update(schema, shape, uniques)),
         "delete": ("AFTER DELETE", _log_gone(schema, shape, uniques, "")),
     }
     if evictions:
-        insert = "".join(_log_victims(schema, shape, condition, "NEW") for condition in evictions)
-        update = "".join(_log_victims(schema, shape, condition, "OLD") for condition in evictions)
+        insert = "".join(_note_victims(schema, shape, condition, "NEW") for condition in evictions)
+        update = "".join(_note_victims(schema, shape, condition, "OLD") for condition in evictions)
         bodies["evict_insert"] = ("BEFORE INSERT", insert)
         bodies["evict_update"] = ("BEFORE UPDATE", update)
     return [
@@ -159,18 +165,19 @@ def _old_key(schema: Schema) -> tuple[list[str], list[str]]:
 
 def _same_key(schema: Schema, uniques: Sequence[Unique], row: str) -> str:
     """That `t` is the row whose key `row` has, by the key's index under that index's collations."""
-    collations = next(
-        (
-            dict(zip(unique.columns, unique.collations, strict=True))
-            for unique in uniques
-            if unique.columns == schema.key and not unique.where
-        ),
-        {},
-    )
+    collations = _key_collations(schema, uniques)
     return " AND ".join(
         f"t.{quote(name)} IS {row}.{quote(name)} COLLATE {collations.get(name, 'BINARY')}"
         for name in schema.key
     )
+
+
+def _key_collations(schema: Schema, uniques: Sequence[Unique]) -> dict[str | None, str]:
+    """The collation of each column in the key's index; empty for a rowid alias."""
+    for unique in uniques:
+        if unique.columns == schema.key and not unique.where:
+            return dict(zip(unique.columns, unique.collations, strict=True))
+    return {}
 
 
 def _log_row(schema: Schema, shape: int, op: str, uniques: Sequence[Unique]) -> str:
@@ -197,12 +204,32 @@ def _log_gone(schema: Schema, shape: int, uniques: Sequence[Unique], condition: 
     return f"{_into(shape, 'D', *_old_key(schema))} WHERE {condition}NOT EXISTS ({there}); "
 
 
-def _log_victims(schema: Schema, shape: int, condition: str, row: str) -> str:
-    names = [f"k{at}" for at in range(len(schema.key))]
-    cells = [f"t.{quote(name)}" for name in schema.key]
+def _note_victims(schema: Schema, shape: int, condition: str, row: str) -> str:
+    names = ", ".join(f"k{at}" for at in range(len(schema.key)))
+    cells = ", ".join(f"t.{quote(name)}" for name in schema.key)
     itself = " AND ".join(f"t.{quote(name)} IS {row}.{quote(name)} COLLATE BINARY" for name in schema.key)
-    source = f"FROM {quote(schema.table.name)} AS t WHERE {condition} AND NOT ({itself})"
-    return f"{_into(shape, 'V', names, cells)} {source}; "
+    return (
+        f"INSERT INTO {VICTIMS} (shape, {names}) SELECT {shape}, {cells}"
+        f" FROM {quote(schema.table.name)} AS t WHERE {condition} AND NOT ({itself}); "
+    )
+
+
+def _log_evicted(schema: Schema, shape: int, uniques: Sequence[Unique]) -> str:
+    """Log a delete for each noted row that is not there any more, and forget them all. A statement that
+    was ignored leaves its notes to the next one; a delete told twice is a delete."""
+    keys = [f"k{at}" for at in range(len(schema.key))]
+    collations = _key_collations(schema, uniques)
+    same = " AND ".join(
+        f"t.{quote(name)} IS v.{key} COLLATE {collations.get(name, 'BINARY')}"
+        f" AND t.{quote(name)} IS v.{key} COLLATE BINARY"
+        for name, key in zip(schema.key, keys, strict=True)
+    )
+    there = f"SELECT 1 FROM {quote(schema.table.name)} AS t WHERE {same}"
+    logged = _into(shape, "D", keys, [f"v.{key}" for key in keys])
+    return (
+        f"{logged} FROM {VICTIMS} AS v WHERE v.shape = {shape} AND NOT EXISTS ({there}); "
+        f"DELETE FROM {VICTIMS} WHERE shape = {shape}; "
+    )
 
 
 def _shares(schema: Schema, unique: Unique) -> str | None:
