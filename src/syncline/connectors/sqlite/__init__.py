@@ -9,7 +9,9 @@ contract. May import the contract, the model and errors; never another connector
     catalog     tables, keys, indexes and references as the file declares them
     store       reading, for Source and Target alike
     triggers    the change log: triggers that write every change into a table of the same file
-    source      follows that log
+    log         reads that log
+    source      a file as Source
+    meta        what a file says about itself to every stream
     tables      the statements that make tables and indexes at a target
     ledger      the bookkeeping of streams in a target
     apply       a target's open transaction
