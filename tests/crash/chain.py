@@ -2,7 +2,9 @@
 
 A trigger, ENABLE ALWAYS because an apply may run as a replica, records every change of a stream's
 position with its fence, in the transaction that makes it. Whatever goes on at the other side, each
-position must go on from the one before, further each time, under a fence that never goes back.
+position must go on from the one before, further each time, under a fence that never goes back. Where the
+target tells which transaction wrote a row (PostgreSQL's xmin), the rows of a live table must have been
+written by transactions that moved the position.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ EXCLUDED = ("crash_watch.*", "crash_chain")
 _POSTGRES = """
 CREATE SCHEMA crash_watch;
 CREATE TABLE crash_watch.chain (
-  n bigint GENERATED ALWAYS AS IDENTITY, stream text, fence bigint, before text, after text);
+  n bigint GENERATED ALWAYS AS IDENTITY, stream text, fence bigint, before text, after text,
+  xid xid8 DEFAULT pg_current_xact_id());
 CREATE FUNCTION crash_watch.record() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO crash_watch.chain (stream, fence, before, after) VALUES (
@@ -84,6 +87,18 @@ def links(database: Database) -> list[Link]:
     return [
         Link(*row) for row in database.execute(f"SELECT stream, fence, before, after FROM {table} ORDER BY n")
     ]
+
+
+def strays(database: Database, writer: int, live: int) -> int:
+    """How many of a writer's commits after `live`, when `acks` was live, stand at the target by a
+    transaction that did not move the position; 0 where the target does not tell."""
+    if database.sqlite:
+        return 0
+    question = (
+        "SELECT count(*) FROM acks WHERE writer = %s AND counter > %s AND NOT EXISTS "
+        "(SELECT FROM crash_watch.chain WHERE chain.xid::xid = acks.xmin)"
+    )
+    return int(database.execute(question, [writer, live])[0][0])
 
 
 def breaks(recorded: list[Link]) -> list[str]:

@@ -73,3 +73,19 @@ def test_there_is_nothing_to_watch_before_the_bookkeeping_is_there(tmp_path: Pat
     database = Database(f"sqlite:///{tmp_path / 'target.db'}")
     assert not chain.install(database)
     database.close()
+
+
+def test_a_row_that_came_without_the_position_is_a_stray(postgres_database: Callable[[], str]) -> None:
+    database = Database(postgres_database())
+    database.execute("CREATE SCHEMA syncline")
+    database.execute("CREATE TABLE syncline.streams (stream text PRIMARY KEY, fence int, position text)")
+    database.execute("CREATE TABLE acks (writer int, counter int)")
+    database.execute("INSERT INTO syncline.streams VALUES ('s', 1, '0/1')")
+    assert chain.install(database)
+    database.execute("INSERT INTO acks VALUES (1, 1)")
+    database.begin()
+    database.execute("INSERT INTO acks VALUES (1, 2)")
+    database.execute("UPDATE syncline.streams SET position = '0/2'")
+    database.execute("COMMIT")
+    assert (chain.strays(database, 1, 0), chain.strays(database, 1, 1)) == (1, 0)
+    database.close()
