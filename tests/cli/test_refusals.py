@@ -233,9 +233,24 @@ def test_a_role_without_the_right_to_publish(servers: Pair, role: str) -> None:
 
 
 def test_a_role_without_the_right_to_read_a_table(servers: Pair, role: str) -> None:
+    statement = f"run GRANT SELECT ON public.customers TO {role}"
+    check(servers, as_role(servers.source, role), servers.target, statement)
+
+
+def test_the_least_rights_that_the_docs_name_are_enough_at_a_source(servers: Pair, role: str) -> None:
+    """What an administrator published for it is used, and left."""
     with psycopg.connect(servers.source) as server:
         server.execute(sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(role)))
-    check(servers, as_role(servers.source, role), servers.target, "GRANT SELECT")
+        server.execute(sql.SQL(GRANT_SELECT).format(sql.Identifier(role)))
+    source = as_role(servers.source, role)
+    message = syncline("sync", source, servers.target, "--quiet").err
+    statement = message[message.index("CREATE PUBLICATION") : message.index(" as their owner")]
+    with psycopg.connect(servers.source) as server:
+        server.execute(statement.encode())
+    before = picture(servers.source)
+    outcome = syncline("sync", source, servers.target, "--quiet")
+    assert outcome.code == 0, outcome
+    assert picture(servers.source) == before
 
 
 def test_a_role_without_the_right_to_write(servers: Pair, role: str) -> None:
@@ -247,6 +262,30 @@ def test_a_server_that_holds_other_rows(servers: Pair) -> None:
         server.execute("CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL)")
         server.execute("INSERT INTO customers VALUES (1, 'Someone')")
     check(servers, servers.source, servers.target, "holds other rows", "--replace")
+
+
+def test_the_least_rights_that_the_docs_name_are_enough_at_a_target(servers: Pair, role: str) -> None:
+    database = urlsplit(servers.target).path[1:]
+    with psycopg.connect(servers.target) as server:
+        for grant in ("CREATE, TEMP ON DATABASE {0} TO {1}", "USAGE, CREATE ON SCHEMA public TO {1}"):
+            statement = sql.SQL("GRANT " + grant)
+            server.execute(statement.format(sql.Identifier(database), sql.Identifier(role)))
+    outcome = syncline("sync", servers.source, as_role(servers.target, role), "--quiet")
+    assert outcome.code == 0, outcome
+
+
+def test_the_least_rights_are_enough_where_the_tables_are_there(servers: Pair, role: str) -> None:
+    database = urlsplit(servers.target).path[1:]
+    with psycopg.connect(servers.target) as server:
+        server.execute(TABLES.partition("INSERT")[0])
+        for grant in (
+            "CREATE, TEMP ON DATABASE {0} TO {1}",
+            "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {1}",
+        ):
+            statement = sql.SQL("GRANT " + grant)
+            server.execute(statement.format(sql.Identifier(database), sql.Identifier(role)))
+    outcome = syncline("sync", servers.source, as_role(servers.target, role), "--quiet")
+    assert outcome.code == 0, outcome
 
 
 @pytest.fixture(scope="module")

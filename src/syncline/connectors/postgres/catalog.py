@@ -29,7 +29,14 @@ SELECT c.oid, n.nspname AS namespace, c.relname AS name, c.relkind::text AS sort
        CASE WHEN c.relkind = 'p' THEN
               (SELECT sum(greatest(leaf.reltuples, 0)) FROM pg_partition_tree(c.oid) t
                JOIN pg_class leaf ON leaf.oid = t.relid WHERE t.isleaf)
-            ELSE c.reltuples END::bigint AS estimated_rows
+            ELSE c.reltuples END::bigint AS estimated_rows,
+       CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE')
+            THEN format('GRANT USAGE ON SCHEMA %%I TO %%I', n.nspname, current_user)
+            WHEN NOT has_table_privilege(c.oid, 'SELECT') AND EXISTS (
+              SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+              AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT'))
+            THEN format('GRANT SELECT ON %%I.%%I TO %%I', n.nspname, c.relname, current_user)
+            ELSE '' END AS missing_grant
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', %(own)s)
@@ -172,7 +179,7 @@ def _schema(
             _index(index, names) for index in indexes if index.name != key.index_name and not index.is_primary
         ),
         foreign_keys=tuple(_foreign_key(row, default) for row in foreign),
-        problem=_NOT_TABLES.get(table.sort) or _unlogged(table) or key.problem,
+        problem=_NOT_TABLES.get(table.sort) or _unlogged(table) or key.problem or _unreadable(table),
         estimated_rows=table.estimated_rows if table.estimated_rows >= 0 else None,
     )
 
@@ -180,6 +187,12 @@ def _schema(
 def _unlogged(table: Any) -> str:
     if table.persistence == "u":
         return f"it is unlogged, so the log does not tell it; run ALTER TABLE {table.name} SET LOGGED"
+    return ""
+
+
+def _unreadable(table: Any) -> str:
+    if table.missing_grant:
+        return f"this role may not read it; run {table.missing_grant} as its owner"
     return ""
 
 
