@@ -28,6 +28,7 @@ Connection = psycopg.Connection[Any]
 
 CONNECT_SECONDS: Final = 10.0
 CANCEL_SECONDS: Final = 1.0
+CANCEL_AGAIN_SECONDS: Final = 0.05
 
 # The first group makes a value's text exact and the same in every session; the second takes away what a
 # role's or a database's own settings could do to a long run; row_security off turns rows that a policy
@@ -97,6 +98,11 @@ class Address:
         return make_conninfo("", **{**defaults, **given, **fixed, **more})
 
     @property
+    def user(self) -> str:
+        """The role that the URL names; '' when it names none."""
+        return str(self._members.get("user") or "")
+
+    @property
     def connect_seconds(self) -> float:
         """How long a connection may take to come about."""
         return float(self._members.get("connect_timeout") or CONNECT_SECONDS)
@@ -130,8 +136,8 @@ def _is_local(host: str) -> bool:
 class Sessions:
     """One lazily made session with the server, and the one way to end what runs on it.
 
-    An interrupt ends the statement that runs, or else the next one that is begun: whoever is between two
-    statements is not missed.
+    An interrupt ends the call that is between the ends of `mapped`, whatever statement it has come to; it
+    does nothing when there is none.
     """
 
     def __init__(self, address: Address) -> None:
@@ -139,6 +145,7 @@ class Sessions:
         self._connection: Connection | None = None
         self._application = "syncline"
         self._interrupted = threading.Event()
+        self._call = self._depth = 0
 
     @property
     def connection(self) -> Connection:
@@ -205,32 +212,43 @@ class Sessions:
 
     def _look(self) -> None:
         if self._interrupted.is_set():
-            self._interrupted.clear()
             raise Transient("use", self.address.name, "it was interrupted")
 
     @contextlib.contextmanager
     def mapped(self, operation: str, subject: str) -> Iterator[Connection]:
         """The session; what goes wrong inside leaves as one of our errors."""
-        self._look()
+        if not self._depth:
+            self._interrupted.clear()
+            self._call += 1
+        self._depth += 1
         try:
             yield self.connection
         except psycopg.Error as error:
             if self._interrupted.is_set():
-                self._interrupted.clear()
                 raise Transient(operation, subject, "it was interrupted") from None
             raise translated(error, operation, subject, self.address) from None
+        finally:
+            self._depth -= 1
 
     def interrupt(self) -> None:
-        """From any thread: end what runs, here and on the server."""
-        self._interrupted.set()
-        connection = self._connection
-        if connection is None or connection.closed:
-            return
-        try:
-            if connection.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
-                connection.cancel_safe(timeout=CANCEL_SECONDS)
-        except (psycopg.Error, OSError):
-            self._cut(connection)
+        """From any thread, a signal's handler included: end the call that runs, on the server too."""
+        if self._depth:
+            self._interrupted.set()
+            work = threading.Thread(target=self._cancel, args=(self._call,), name="cancel", daemon=True)
+            work.start()
+
+    def _cancel(self, call: int) -> None:
+        """Cancel until that call has ended: it may be between two of its statements."""
+        while self._depth and self._call == call:
+            connection = self._connection
+            if connection is None or connection.closed:
+                return
+            try:
+                if connection.pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+                    connection.cancel_safe(timeout=CANCEL_SECONDS)
+            except (psycopg.Error, OSError):
+                self._cut(connection)
+            time.sleep(CANCEL_AGAIN_SECONDS)
 
     def _cut(self, connection: Connection) -> None:
         """End the wait for a server that cannot be reached any more."""
@@ -275,7 +293,7 @@ _MEANINGS: Final[Mapping[str, tuple[type[SynclineError], str]]] = {
 
 
 def translated(error: psycopg.Error, operation: str, subject: str, address: Address) -> SynclineError:
-    """A server's or libpq's error as one of ours, without the password."""
+    """A server's or libpq's error as one of ours."""
     state = error.sqlstate
     if state is None:
         lost = isinstance(error, psycopg.OperationalError)
@@ -293,15 +311,13 @@ def translated(error: psycopg.Error, operation: str, subject: str, address: Addr
     elif diag.context and (place := re.match(r"COPY \S+, line \d+(?:, column [^:]+)?", diag.context)):
         told = f"{told} ({place[0]})"
     if state == "42501":
-        remedy = _grant(told, operation, error)
+        remedy = _grant(told, operation, address.user or "this role")
     return kind(operation, subject, told, remedy or diag.message_hint or "")
 
 
-def _grant(message: str, operation: str, error: psycopg.Error) -> str:
+def _grant(message: str, operation: str, role: str) -> str:
     """The statement that gives the role what it lacked."""
     found = re.search(r"permission denied (?:for|to) (\w+(?: \w+)?) \"?([^\" ]+)\"?", message)
-    info = error.pgconn
-    role = info.user.decode() if info is not None and info.status == pq.ConnStatus.OK else "this role"
     writes = operation.split()[0] in ("apply", "write", "load", "delete", "truncate")
     match found.groups() if found else ("", ""):
         case ("table", name):

@@ -107,12 +107,13 @@ def enums(schema: Schema) -> Iterator[Type]:
 def create_index(index: Index, system: str, name: str, table: Member) -> sql.Composed | None:
     """The statement that makes an index or a constraint that has one; None when PostgreSQL cannot."""
     at = sql.Identifier(*table)
-    if system == SYSTEM and index.constraint:
+    own = index.definition if system == SYSTEM else ""
+    if own and index.constraint:
         form = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
-        return form.format(at, sql.Identifier(name), sql.SQL(index.definition))
+        return form.format(at, sql.Identifier(name), sql.SQL(own))
     unique = sql.SQL("UNIQUE " if index.unique else "")
-    if system == SYSTEM:
-        found = _INDEX.fullmatch(index.definition)
+    if own:
+        found = _INDEX.fullmatch(own)
         if found is None:
             return None
         form = sql.SQL("CREATE {}INDEX {} ON {} {}")

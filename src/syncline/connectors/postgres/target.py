@@ -127,6 +127,8 @@ class PostgresTarget(PostgresStore):
     def finish(self, claim: Claim, states: Sequence[TableState]) -> None:
         """Indexes first, then foreign keys; each in a transaction of its own under the fence."""
         self._enter(claim)
+        with self._mapped("finish", f"stream {claim.stream}") as connection, connection.transaction():
+            ledger.hold(connection, claim, alone=False)
         for state in states:
             if state.created:
                 with self._mapped("index", f"table {state.schema.table}") as connection:
