@@ -20,7 +20,8 @@ LEFTOVERS = """
     SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication
     UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname ~ 'syncline'
-    UNION ALL SELECT 'relation ' || oid::regclass FROM pg_class WHERE relname ~ 'syncline'
+    UNION ALL SELECT 'relation ' || oid::regclass FROM pg_class
+        WHERE relname ~ 'syncline' AND relpersistence <> 't'
     UNION ALL SELECT 'function ' || oid::regproc FROM pg_proc WHERE proname ~ 'syncline'
     UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgname ~ 'syncline'
     UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger

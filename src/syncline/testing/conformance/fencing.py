@@ -12,7 +12,7 @@ import pytest
 
 from ...connector import Apply, Claim, Target
 from ...errors import Corruption, Superseded, SynclineError
-from ...model import Identity, Mark, Position, Span, SpanRecord, State, TableState
+from ...model import Identity, Index, Kind, Mark, Position, Span, SpanRecord, State, TableState
 from .driver import Row
 from .stage import (
     ITEMS,
@@ -22,11 +22,16 @@ from .stage import (
     P3,
     PARTS,
     Suite,
+    column,
+    identifier,
     in_order,
     item_row,
     live,
     rows_from,
+    table,
 )
+
+INDEXED = table("indexed", identifier(), column("name", Kind.TEXT), indexes=[Index("named", ("name",))])
 
 SPANS = [Span(None, ("5",)), Span(("5",), ("9", "x y")), Span(("9", "x y"), None)]
 
@@ -86,13 +91,21 @@ class FencingSuite(Suite):
             with pytest.raises(Superseded):
                 commit_item(begin, claim, mark, state)
         with pytest.raises(Superseded):
-            target.finish(claim, [state])
-        with pytest.raises(Superseded):
             target.swap(claim, [])
         with pytest.raises(Superseded):
             target.mark_removing(claim)
         assert self.items() == []
         assert self.stored(other) == newer
+
+    def test_race_12_a_stale_fence_builds_nothing(self) -> None:
+        target, state, claim = self.prepared(INDEXED)
+        other = self.target()
+        newer = other.claim(self.stream)
+        with pytest.raises(Superseded):
+            target.finish(claim, [state])
+        assert [made.indexes for made in other.discover()] == [()]
+        other.finish(newer, [state])
+        assert [made.indexes[0].columns for made in other.discover()] == [("name",)]
 
     def test_race_12_a_claim_ends_what_is_open(self) -> None:
         self.need(self.driver.ends_others, "a claim here waits for an open transaction")
@@ -195,22 +208,22 @@ class FencingSuite(Suite):
 
     def test_the_ledger_keeps_spans_in_order(self) -> None:
         target, state, claim = self.prepared(ITEMS)
-        table, mark = state.schema.table, self.mark(target, state.schema)
-        assert list(target.spans(claim, table)) == []
+        name, mark = state.schema.table, self.mark(target, state.schema)
+        assert list(target.spans(claim, name)) == []
         with target.begin_copy(claim, mark) as apply:
             apply.plan_spans(state, [Span()])
             apply.commit()
         with target.begin_copy(claim, mark) as apply:
             apply.plan_spans(state, SPANS)
             apply.commit()
-        assert list(target.spans(claim, table)) == [SpanRecord(span) for span in SPANS]
+        assert list(target.spans(claim, name)) == [SpanRecord(span) for span in SPANS]
         for number, rows in ((2, 0), (0, 12)):
             with target.begin_copy(claim, mark) as apply:
                 apply.record_span(state, number, rows)
                 apply.commit()
         wanted = [SpanRecord(SPANS[0], 12), SpanRecord(SPANS[1]), SpanRecord(SPANS[2], 0)]
         again = self.target()
-        assert list(again.spans(again.claim(self.stream), table)) == wanted
+        assert list(again.spans(again.claim(self.stream), name)) == wanted
 
     def test_many_spans_keep_their_numbers(self) -> None:
         target, state, claim = self.prepared(ITEMS)

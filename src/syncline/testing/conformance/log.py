@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -461,56 +462,69 @@ class SourceSuite(ReadingSuite):
         again.check_log(self.stream, floor)
         assert tell(schema, self.told(again, [schema], floor)) == tell(schema, batches)
 
+    def release(self, stream: str, upto: Position, before: Position) -> Source:
+        """Release the log, as often as it takes: a reader that has just ended may be in the way."""
+        for _ in range(300):
+            source = self.source()
+            source.release(stream, upto)
+            try:
+                source.check_log(stream, before)
+            except NeedsOperator:
+                return source
+            source.close()
+            time.sleep(0.05)
+        raise AssertionError("the log before a released position is gone")
+
     def test_released_log_is_told_to_be_gone(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)
         self.database.execute([item(1)])
         upto = self.told(source, [schema], floor)[-1].upto
         self.database.execute([item(2)])
-        source.release(self.stream, upto)
-        source.close()
-        again = self.source()
+        again = self.release(self.stream, upto, floor)
         again.check_log(self.stream, upto)
         assert tell(schema, self.told(again, [schema], upto))[0].cells["id"] == 2
         with pytest.raises(NeedsOperator):
-            self.source().check_log(self.stream, floor)
-        with pytest.raises(NeedsOperator):
             read_some(self.source(), self.stream, schema, floor)
 
-    def test_released_log_that_another_stream_keeps_is_gone_too(self) -> None:
+    def test_released_log_does_not_come_back(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)
-        other = f"{self.stream}_side"
-        source.attach(other, [schema], quiet)
         self.database.execute([item(1)])
         upto = self.told(source, [schema], floor)[-1].upto
-        source.release(self.stream, upto)
-        source.close()
-        again = self.source()
-        again.check_log(other, floor)
+        again = self.release(self.stream, upto, floor)
+        again.release(self.stream, floor)
         with pytest.raises(NeedsOperator):
             again.check_log(self.stream, floor)
+        again.check_log(self.stream, upto)
+
+    def two_streams(self) -> tuple[Source, Schema, str, Position]:
+        """Two streams of one table, and a position from which both have the log."""
+        source, (schema,), _ = self.attach(ITEMS)
+        other = f"{self.stream}_side"
+        source.attach(other, [schema], quiet)
+        return source, schema, other, source.floor(quiet)
+
+    def test_one_stream_releases_nothing_of_another(self) -> None:
+        source, schema, other, floor = self.two_streams()
+        self.database.execute([item(1)])
+        upto = self.told(source, [schema], floor)[-1].upto
+        again = self.release(self.stream, upto, floor)
+        again.check_log(other, floor)
+        assert replay(schema, self.told(again, [schema], floor, upto, stream=other)) == [item_row(1)]
 
     def test_release_while_a_reader_is_suspended(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)
-        batches = source.changes(self.stream, [schema], floor, skip="", max_bytes=1, max_wait=0.1, until=None)
+        batches = source.changes(
+            self.stream, [schema], floor, skip="", max_bytes=1 << 20, max_wait=0.1, until=None
+        )
         for number in range(5):
             self.database.execute([item(number)])
-            batch = first_where(batches, lambda batch: bool(batch.segments) and batch.complete)
+            batch = first_where(batches, lambda batch: bool(batch.segments))
+            assert batch.complete
             assert tell(schema, [batch])[-1].cells["id"] == number
             source.release(self.stream, batch.upto)
         del batches
         source.close()
         self.source().check_log(self.stream, batch.upto)
-
-    def test_one_stream_releases_nothing_of_another(self) -> None:
-        source, (schema,), floor = self.attach(ITEMS)
-        other = f"{self.stream}_side"
-        source.attach(other, [schema], quiet)
-        self.database.execute([item(1)])
-        upto = self.told(source, [schema], floor)[-1].upto
-        source.release(self.stream, upto)
-        again = self.source()
-        batches = again.changes(other, [schema], floor, skip="", max_bytes=1 << 20, max_wait=0.2, until=upto)
-        assert replay(schema, batches) == [item_row(1)]
 
     def test_lag_grows_and_goes(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)

@@ -279,12 +279,19 @@ class Suite:
         *,
         skip: str = "",
         max_bytes: int = 1 << 20,
+        stream: str = "",
     ) -> list[Batch]:
         """All batches after a position, up to another or to now; they are a chain of whole transactions."""
         until = until or source.ceiling()
         batches = list(
             source.changes(
-                self.stream, tables, after, skip=skip, max_bytes=max_bytes, max_wait=0.2, until=until
+                stream or self.stream,
+                tables,
+                after,
+                skip=skip,
+                max_bytes=max_bytes,
+                max_wait=0.2,
+                until=until,
             )
         )
         assert batches, "at least one batch says that the end is reached"
