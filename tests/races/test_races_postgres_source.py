@@ -22,7 +22,7 @@ from syncline.errors import NeedsOperator
 from syncline.model import Changes, Mark, Position, Schema, TableName
 from tests.conftest import Databases
 
-STREAM = "syncline_race"
+STREAM = f"syncline_race_{os.getpid()}"  # slots of all databases share their names
 
 
 @pytest.fixture
@@ -221,22 +221,22 @@ def test_race_02_a_forgotten_prepared_transaction_is_named(
 ) -> None:
     database.execute("CREATE TABLE t (id int PRIMARY KEY)")
     tables = schemas(source, "t")
-    database.execute("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'forgotten'")
+    database.execute(f"BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'forgotten {STREAM}'")
     notices: list[str] = []
     attaching = Background(lambda: source.attach(STREAM, tables, notices.append))
     wait_until(lambda: bool(notices), "the notice")
     assert attaching.runs_after(0.2)
-    assert "'forgotten' of user syncline" in notices[0]
+    assert f"'forgotten {STREAM}' of user syncline" in notices[0]
     assert "ROLLBACK PREPARED" in notices[0]
-    database.execute("COMMIT PREPARED 'forgotten'")
+    database.execute(f"COMMIT PREPARED 'forgotten {STREAM}'")
     assert attaching.result() is True
 
-    database.execute("BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'again'")
+    database.execute(f"BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'again {STREAM}'")
     notices.clear()
     taking = Background(lambda: source.floor(notices.append))
     wait_until(lambda: bool(notices), "the notice")
-    assert "'again'" in notices[0]
-    database.execute("COMMIT PREPARED 'again'")
+    assert f"'again {STREAM}'" in notices[0]
+    database.execute(f"COMMIT PREPARED 'again {STREAM}'")
     assert told(source, tables, taking.result(), source.ceiling()) == [("t", 2)]
 
 

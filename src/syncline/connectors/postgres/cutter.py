@@ -105,10 +105,13 @@ class Cutter:
 
     def feed(self, message: bytes) -> Sequence[Batch]:
         """Take one message in; the batches that are full or must end because of it."""
+        # Only when a further row comes is it certain that a piece is not the last one.
+        full = self._nbytes + self._decoder.nbytes >= self._max_bytes and message[:1] != b"C"
+        ready = self._overflow() if full else ()
         event = self._decoder.feed(message)
-        if event is None:
-            return self._overflow() if self._nbytes + self._decoder.nbytes >= self._max_bytes else ()
         match event:
+            case None:
+                pass
             case Begin():
                 self._begin(event)
             case Commit():
@@ -117,7 +120,7 @@ class Cutter:
                 self._relate(event)
             case Message(transactional=True, prefix=prefix) if prefix == MARK_PREFIX:
                 self._read_mark(event)
-        return ()
+        return ready
 
     def stop(self, table: TableName, description: str) -> None:
         """Tell a schema change that the log itself does not; nothing more of that table is given out."""
@@ -165,13 +168,14 @@ class Cutter:
         self._mute()
 
     def _commit(self, commit: Commit) -> Sequence[Batch]:
+        size = self._decoder.nbytes
         parts = [*self._transaction, *self._decoder.take()]
         self._transaction = []
         if self._until is not None and commit.end_lsn > self._until and not self._piecemeal:
             self.position, self.finished = max(self.position, self._until), True
             return ()
         ready: list[Batch] = []
-        if self._clashes(parts):
+        if self._parts and (self._clashes(parts) or self._nbytes + size > self._max_bytes):
             ready.append(self.cut())
         self._gather(parts)
         self.position = max(self.position, commit.end_lsn)
@@ -184,8 +188,8 @@ class Cutter:
         return ready
 
     def _overflow(self) -> Sequence[Batch]:
-        """Whole transactions go out by themselves; a transaction goes in pieces only when it alone is as
-        large as a batch."""
+        """Make room for more of a transaction. Whole ones go out by themselves; one goes in pieces only
+        when it alone is as large as a batch."""
         ready: list[Batch] = []
         if self._parts:
             ready.append(self.cut())

@@ -50,7 +50,8 @@ class PostgresSource(PostgresStore):
 
     def attach(self, stream: str, tables: Sequence[Schema], notice: Notice) -> bool:
         """Publication first, then the slot (Race 2); either may have been made by an administrator."""
-        with self._interruptible(), self._mapped("attach", f"stream {stream}") as session:
+        self._stopped.clear()
+        with self._mapped("attach", f"stream {stream}") as session:
             found = slot.find_slot(session, stream)
             if found is not None and found.being_made:
                 # Its maker died: the server takes the slot away with that session.
@@ -74,7 +75,8 @@ class PostgresSource(PostgresStore):
 
     def detach(self, stream: str) -> None:
         """End whoever reads the log of the stream; drop slot and publication."""
-        with self._interruptible(), self._mapped("detach", f"stream {stream}") as session:
+        self._stopped.clear()
+        with self._mapped("detach", f"stream {stream}") as session:
             slot.drop(session, stream, self._stopped)
 
     def attached(self, stream: str) -> bool:
@@ -91,7 +93,8 @@ class PostgresSource(PostgresStore):
     def floor(self, notice: Notice) -> Position:
         """The log's end, once every transaction that ran then has ended. The end is read first: what
         commits at or before it ran, or had ended, when the snapshot after it was taken (Race 1)."""
-        with self._interruptible(), self._mapped("take", "a floor of the log") as session:
+        self._stopped.clear()
+        with self._mapped("take", "a floor of the log") as session:
             floor = _log_end(session)
             # A snapshot lists nothing that began after the last transaction to end: end one.
             _end_transaction(session)
@@ -165,7 +168,8 @@ class PostgresSource(PostgresStore):
             until=end,
             max_bytes=max_bytes,
         )
-        with self._interruptible(), self._open_log(stream) as log:
+        self._stopped.clear()
+        with self._open_log(stream) as log:
             for _ in self._start(log, stream, after, max_wait):
                 yield cutter.cut()
             yield from self._follow(log, stream, cutter, members, max_wait, asking=end is not None)
@@ -177,18 +181,6 @@ class PostgresSource(PostgresStore):
         with self._log_lock:
             if self._log is not None:
                 self._log.interrupt()
-
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """One call that waits; an interrupt that ends it does not end the next one too."""
-        self._stopped.clear()
-        try:
-            yield
-        except Transient:
-            if self._stopped.is_set():
-                with contextlib.suppress(Transient), self._mapped("end", "the wait"):
-                    pass
-            raise
 
     @contextlib.contextmanager
     def _open_log(self, stream: str) -> Iterator[LogStream]:
