@@ -68,6 +68,10 @@ class Store(Protocol):
         """Every table a user would expect to be synced, and by `problem` those that cannot be; without
         the tables that Syncline itself keeps."""
 
+    def native(self, schema: Schema) -> Schema:
+        """The schema for a stream between two stores of this system. Where a stored cell says more than
+        its canonical value, its column becomes an opaque one, so that nothing of it is lost."""
+
     def split(self, schema: Schema, rows: int) -> Sequence[Span]:
         """Spans of about `rows` rows that together cover the whole table, open at both ends."""
 

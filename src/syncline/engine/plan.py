@@ -50,7 +50,10 @@ def make_plan(
         known = {
             table: state for table, state in known.items() if state.state not in (State.FAILED, State.GAP)
         }
-    chosen, exact = _choose(source.discover(), options, source.name)
+    found = source.discover()
+    if source.identity().system == target.identity().system:
+        found = [source.native(schema) for schema in found]
+    chosen, exact = _choose(found, options, source.name)
     plan = Plan(known=known)
     fit: list[Schema] = []
     for schema in chosen:

@@ -66,6 +66,10 @@ class PostgresStore:
         with self._mapped("look at", self.name) as connection:
             return catalog.discover(connection, self._namespace)
 
+    def native(self, schema: Schema) -> Schema:
+        """The same: each type's canonical text is the server's own, or says as much."""
+        return schema
+
     def split(self, schema: Schema, rows: int) -> Sequence[Span]:
         """Spans between every `rows`-th key, in the server's own order of keys."""
         key = _names(schema.key)

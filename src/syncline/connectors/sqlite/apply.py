@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from ...connector import Claim
 from ...errors import NeedsOperator
-from ...model import Identity, Kind, Mark, Position, Rows, Span, TableState
-from ...model.types import INTEGERS
+from ...model import Identity, Mark, Position, Rows, Span, TableState, Type
 from . import ledger
 from .catalog import unique_indexes
 from .codec import encode
 from .connection import Connection, quote
+from .declared import affinity, declare
 from .store import encode_keys, is_unique_violation, place
 from .tables import aside_name
 from .triggers import MARK
@@ -164,7 +164,7 @@ class SqliteApply:
         for column in moved:
             mask = mask_of[column.name]
             sent = [True] * rows.count if mask is None else [not cell for cell in mask.to_pylist()]
-            temporary = "NULL" if column.nullable else _temporary(column.type.kind)
+            temporary = "NULL" if column.nullable else _temporary(column.type)
             sql = (
                 f"UPDATE {quote(_name(state))} SET {quote(column.name)} = {temporary} WHERE {_key_is(state)}"
             )
@@ -203,7 +203,11 @@ def _upsert_sql(state: TableState, names: Sequence[str]) -> str:
     )
 
 
-def _temporary(kind: Kind) -> str:
-    if kind in INTEGERS:
-        return "random()"
-    return "randomblob(16)" if kind is Kind.BYTES else "lower(hex(randomblob(16)))"
+def _temporary(kind: Type) -> str:
+    """A value that nobody has, of the class that the column prefers."""
+    match affinity(declare(kind)):
+        case "INTEGER":
+            return "random()"
+        case "BLOB":
+            return "randomblob(16)"
+    return "lower(hex(randomblob(16)))"

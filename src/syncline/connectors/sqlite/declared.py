@@ -97,6 +97,11 @@ def declare(kind: Type) -> str:
     return written
 
 
+def as_stored(kind: Type) -> Type:
+    """The type of a column whose values travel as they are stored, whatever their class and spelling."""
+    return Type(Kind.OPAQUE, system=SYSTEM, name=declare(kind))
+
+
 def holds(kind: Type) -> bool:
     """Whether SQLite has an exact form for this type."""
     return kind.kind in _WRITTEN or kind.system == SYSTEM

@@ -14,6 +14,7 @@ from ...model.batch import DELETE, INSERT, UPDATE, Path
 from .catalog import describe
 from .codec import decode
 from .connection import Connection
+from .declared import declare
 from .store import close_cursor, refuse_null_keys
 from .triggers import LOG, SHAPES, find_shape, triggers_missing
 
@@ -228,8 +229,8 @@ def shape_changed(db: Connection, schema: Schema) -> str:
     found = describe(db, name, count=False)
     if found.key != schema.key:
         return f"its key is ({', '.join(found.key)}) and was ({', '.join(schema.key)})"
-    now = {column.name: column.type for column in found.stored}
-    known = {column.name: column.type for column in schema.stored}
+    now = {column.name: declare(column.type) for column in found.stored}
+    known = {column.name: declare(column.type) for column in schema.stored}
     if now == known:
         return ""
     parts = [f"column {name} is new" for name in now if name not in known]

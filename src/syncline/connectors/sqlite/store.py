@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +29,7 @@ from ...model import (
 from .catalog import PREFIX, discover, rowid_alias
 from .codec import decode, encode, read_literal, write_literal
 from .connection import Connection, quote
-from .declared import SYSTEM
+from .declared import SYSTEM, as_stored
 from .meta import read_uuid
 
 _FIRST_AT_ONCE = 8
@@ -81,6 +82,15 @@ class SqliteStore:
         """Every table; views, virtual tables and tables without a key by `problem`."""
         with self._db.snapshot():
             return discover(self._db)
+
+    def native(self, schema: Schema) -> Schema:
+        """All but the key as it is stored: '2024-01-01 00:00:00.000000' keeps its zeros, a number among
+        texts stays a number."""
+        columns = (
+            column if column.name in schema.key else replace(column, type=as_stored(column.type))
+            for column in schema.columns
+        )
+        return replace(schema, columns=tuple(columns))
 
     def split(self, schema: Schema, rows: int) -> Sequence[Span]:
         """Spans by the key in the order of its own collations, cut from one pass over the key's index."""

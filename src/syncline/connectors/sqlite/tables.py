@@ -181,6 +181,8 @@ def _has_body(db: Connection, table: str, body: str) -> bool:
 def _fits(wanted: Column, found: Column) -> bool:
     """Whether the found column keeps every value of the wanted type as it is."""
     declared, there = declare(wanted.type), declare(found.type)
+    if wanted.type.kind is Kind.OPAQUE:
+        return affinity(there) == affinity(declared)
     if wanted.type.kind in INTEGERS - {Kind.UINT64}:
         return affinity(there) == "INTEGER"
     if wanted.type.kind in _FLOATS:

@@ -27,6 +27,7 @@ import orjson
 from ...model import Schema
 from .catalog import PREFIX, Unique, rowid_alias, unique_indexes
 from .connection import Connection, quote
+from .declared import declare
 
 LOG = f"{PREFIX}log"
 SHAPES = f"{PREFIX}shapes"
@@ -63,8 +64,8 @@ def drop_log(db: Connection) -> None:
 
 
 def shape_of(schema: Schema) -> str:
-    """What the log's cells mean, as text: columns with their types, and the key."""
-    columns = [[column.name, column.type.to_json()] for column in schema.stored]
+    """What the log's cells mean, as text: columns with their declared types, and the key."""
+    columns = [[column.name, declare(column.type)] for column in schema.stored]
     return orjson.dumps([columns, list(schema.key)]).decode()
 
 
