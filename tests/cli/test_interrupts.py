@@ -74,6 +74,22 @@ def gone(url: str) -> bool:
     return True
 
 
+def wait_until_held(path: Path) -> None:
+    """Wait until somebody has held the file's write lock for half a second on end."""
+    deadline = since = time.monotonic()
+    deadline += BOUND_SECONDS
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as file:
+        while time.monotonic() - since < 0.5:
+            assert time.monotonic() < deadline
+            try:
+                file.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                time.sleep(0.02)
+            else:
+                file.execute("ROLLBACK")
+                since = time.monotonic()
+
+
 def end(process: subprocess.Popen[str], number: int) -> tuple[str, str]:
     process.send_signal(number)
     return process.communicate(timeout=BOUND_SECONDS)
@@ -173,6 +189,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, running: Running) -> None:
     )
     try:
         wait_for(process, "orders: copying")
+        wait_until_held(tmp_path / "copy.db")
         process.send_signal(signal.SIGINT)
         wait_for(process, "once more to end at once")
         _, err = end(process, signal.SIGINT)

@@ -56,8 +56,9 @@ class Stopper:
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            if self.received is None:  # else the process is about to end, and a second signal ends it at once
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
