@@ -297,6 +297,19 @@ def test_a_schema_change_stops_its_table_only(pair: tuple[Database, Database]) -
     assert report.exit_code == 1
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_a_stopped_table_is_copied_anew_on_demand(pair: tuple[Database, Database], others: bool) -> None:
+    fill(pair[0])
+    tables = ["parents", "children"] if others else ["children"]
+    with Following(*urls(pair), tables=tables, span_rows=7):
+        wait_for(lambda: all(_state(pair[1], table) is State.LIVE for table in tables))
+        pair[0].add_column("children", Column("added", TEXT))
+        wait_for(lambda: _state(pair[1], "children") is State.FAILED)
+    assert len(pair[1].rows("children")) == 30
+    assert set(verdicts(sync(*urls(pair), tables=tables, replace=True)).values()) == {"equal"}
+    assert pair[1].rows("children") == pair[0].rows("children")
+
+
 def test_trouble_without_progress_is_given_up(pair: tuple[Database, Database]) -> None:
     fill(pair[0])
 

@@ -71,6 +71,8 @@ class Stream:
             if first:
                 apply.start(self._source, floor)
             apply.record(states)
+            for state in states:
+                apply.plan_spans(state, [])  # the ledger of an earlier copy says nothing of this one
             apply.commit()
         if first:
             self.claim = replace(self.claim, position=floor, source=self._source)
