@@ -104,6 +104,12 @@ def enums(schema: Schema) -> Iterator[Type]:
             yield inner
 
 
+def namespace_of(type: str) -> str:
+    """The schema of a qualified type, as SQL writes it."""
+    found = re.match(r'("(?:[^"]|"")+"|[^".]+)\.', type)
+    return found[1] if found else "pg_catalog"
+
+
 def create_index(index: Index, system: str, name: str, table: Member) -> sql.Composed | None:
     """The statement that makes an index or a constraint that has one; None when PostgreSQL cannot."""
     at = sql.Identifier(*table)

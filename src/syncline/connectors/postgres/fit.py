@@ -74,8 +74,8 @@ def _columns(schema: Schema, there: Schema) -> Iterator[str]:
         elif found.generated:
             yield f"column {column.name} is generated"
         elif not _holds(found, column, schema.system):
-            type = native(found.type) or found.type.name
-            yield f"column {column.name} is {type}, not {wanted(column.type, schema.system)}"
+            have = native(_of_postgres(found.type))
+            yield f"column {column.name} is {have}, not {wanted(column.type, schema.system)}"
         elif column.nullable and not found.nullable:
             yield f"column {column.name} is NOT NULL, and the source's may be NULL"
     for name, column in known.items():

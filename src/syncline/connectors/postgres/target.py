@@ -262,14 +262,17 @@ def _exists(connection: Connection, member: Member) -> bool:
     return connection.execute(query, member).fetchone() == (True,)
 
 
+def _make_namespace(connection: Connection, name: str) -> None:
+    """Make a schema, given as SQL writes it, where there is none."""
+    if connection.execute("SELECT to_regnamespace(%s) IS NULL", [name]).fetchone() == (True,):
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.SQL(name)))
+
+
 def _make_table(connection: Connection, schema: Schema, member: Member) -> None:
-    namespace = sql.Identifier(member[0])
-    if connection.execute("SELECT to_regnamespace(quote_ident(%s)) IS NULL", [member[0]]).fetchone() == (
-        True,
-    ):
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(namespace))
+    _make_namespace(connection, sql.Identifier(member[0]).as_string(connection))
     for enum in ddl.enums(schema):
         if connection.execute("SELECT to_regtype(%s) IS NULL", [enum.name]).fetchone() == (True,):
+            _make_namespace(connection, ddl.namespace_of(enum.name))
             labels = sql.SQL(", ").join(map(sql.Literal, enum.labels))
             connection.execute(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.SQL(enum.name), labels))
     connection.execute(ddl.create_table(schema, sql.Identifier(*member)))
