@@ -8,7 +8,7 @@ from rich.console import Console
 
 from syncline.cli.gauges import COMPARING, Gauges
 from syncline.cli.progress import Lines, Picture, progress
-from syncline.model import State, TableName
+from syncline.model import Lag, State, TableName
 
 ORDERS, LINES = TableName("orders"), TableName("order_lines", "sales")
 
@@ -127,7 +127,7 @@ def test_an_idle_follow_fills_no_log() -> None:
     lines.applied(ORDERS, 3)
     for _ in range(10_000):
         clock.now += 1
-        lines.behind(0)
+        lines.behind(Lag(0, 0))
     assert len(out.getvalue().splitlines()) == 2
 
 
@@ -192,7 +192,7 @@ def test_while_following_the_picture_tells_changes_and_what_is_behind() -> None:
     for _ in range(20):
         clock.now += 1
         shown.applied(ORDERS, 10)
-    shown.behind(4_200_000)
+    shown.behind(Lag(4_200_000, 0))
     last = plain(console, drawn(shown, console))[-1]
     assert last == "1 live · 200 changes applied · 10 changes/s · 4.2 MB behind"
 

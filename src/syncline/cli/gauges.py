@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..model import State, TableName
+from ..model import Lag, State, TableName
 
 Clock = Callable[[], float]
 
@@ -89,7 +89,7 @@ class Gauges:
         self.clock = clock
         self.lock = threading.RLock()
         self.tables: dict[TableName, TableGauge] = {}
-        self.behind_bytes = 0
+        self.lag = Lag(0, 0)
         self.change_rate = Rate()
 
     def told(self, table: TableGauge | None = None) -> None:
@@ -138,9 +138,9 @@ class Gauges:
             self.change_rate.add(self.clock(), changes)
             self.told()
 
-    def behind(self, nbytes: int) -> None:
+    def behind(self, lag: Lag) -> None:
         with self.lock:
-            self.behind_bytes = nbytes
+            self.lag = lag
             self.told()
 
     # What heirs read.

@@ -194,10 +194,11 @@ def changes(gauges: Gauges, now: float) -> list[str]:
     """How many changes, how many a second, and how far behind; nothing before there are any."""
     if not gauges.changes and not gauges.following:
         return []
+    lag = gauges.lag
     return [
         f"{figures.counted(gauges.changes, 'change')} applied",
         f"{figures.count(gauges.change_rate.value(now))} changes/s",
-        f"{figures.size(gauges.behind_bytes)} behind",
+        f"{figures.size(lag.amount) if lag.unit == 'bytes' else figures.counted(lag.amount, 'row')} behind",
     ]
 
 

@@ -49,7 +49,7 @@ class Pipeline:
         self._observer = Tally(observer)
         self._patience = Patience(None if options.follow else options.give_up_after)
         self._fences: dict[str, int] = {}
-        self._planned = False
+        self._planned = self._entered = False
         self.report = Report("", "", "")
 
     def run(self) -> Report:
@@ -63,7 +63,7 @@ class Pipeline:
                     if self._stores.stopped:
                         self._stores.check()
                     if not self._passes(error):
-                        raise
+                        raise self._as_met(error) from None
                     pause = self._patience.pause(error)
                     self._observer.notice(f"{error}; trying again")
                     self._stores.close()
@@ -82,6 +82,12 @@ class Pipeline:
         is away, a password is being changed) may let us in again."""
         refused_later = self._planned and isinstance(error, Refused) and error.operation.startswith("connect")
         return isinstance(error, Transient) or refused_later
+
+    def _as_met(self, error: SynclineError) -> SynclineError:
+        """Refused promises that nothing was touched; once tables are entered it is an operator's matter."""
+        if isinstance(error, Refused) and self._entered:
+            return NeedsOperator(error.operation, error.subject, error.reason, error.remedy)
+        return error
 
     def _attempt(self) -> Report:
         source, target = self._stores.source(), self._stores.target()
@@ -228,6 +234,7 @@ class Pipeline:
             if fresh:  # nothing was copied: leave nothing behind
                 self._take_away(stream.claim.stream, source, stream.target)
             raise
+        self._entered = True
 
     def _initial(self, new: NewTable, floor: Position, source: Source, target: Target) -> TableState:
         """The first state of a table; one that is at the target already is not copied, if it still is."""

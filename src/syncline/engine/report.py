@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from ..model import State, TableName
+from ..model import Lag, State, TableName
 
 
 class Verdict(StrEnum):
@@ -99,7 +99,7 @@ class Observer(Protocol):
     def applied(self, table: TableName, changes: int) -> None:
         """So many more changes of a table are committed at the target."""
 
-    def behind(self, nbytes: int) -> None:
+    def behind(self, lag: Lag) -> None:
         """How much of the source's log is not applied yet."""
 
     def comparing(self, table: TableName) -> None:
@@ -121,6 +121,6 @@ class Silent:
 
     def applied(self, table: TableName, changes: int) -> None: ...
 
-    def behind(self, nbytes: int) -> None: ...
+    def behind(self, lag: Lag) -> None: ...
 
     def comparing(self, table: TableName) -> None: ...

@@ -335,4 +335,4 @@ class Stream:
         now = time.monotonic()
         if now - self._asked_lag >= 1.0:
             self._asked_lag = now
-            self._observer.behind(self.lookup.lag(self.claim.stream, self.position).bytes)
+            self._observer.behind(self.lookup.lag(self.claim.stream, self.position))

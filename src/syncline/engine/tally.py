@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..model import State, TableName
+from ..model import Lag, State, TableName
 from .report import Observer, Report
 
 
@@ -66,10 +66,10 @@ class Tally:
             self._changes[table] = self._changes.get(table, 0) + changes
             self._observer.applied(table, changes)
 
-    def behind(self, nbytes: int) -> None:
+    def behind(self, lag: Lag) -> None:
         """See Observer."""
         with self._lock:
-            self._observer.behind(nbytes)
+            self._observer.behind(lag)
 
     def comparing(self, table: TableName) -> None:
         """See Observer."""

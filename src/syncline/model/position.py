@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 Position = NewType("Position", str)
 """A place in a source's log: short printable text that only that source's connector reads."""
@@ -54,8 +54,9 @@ def stream_name(source: Identity, target: Identity) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a position is behind its source's log: `bytes` (or rows, where the log is a table) to read,
-    and the log `retained_bytes` the source keeps for the stream."""
+    """How far a position is behind its source's log, and how much log the source keeps for the stream;
+    both in `unit`: bytes, or rows where the log is a table."""
 
-    bytes: int
-    retained_bytes: int
+    amount: int
+    retained: int
+    unit: Literal["bytes", "rows"] = "bytes"

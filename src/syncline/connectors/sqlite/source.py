@@ -118,7 +118,7 @@ class SqliteSource(SqliteStore):
     def lag(self, stream: str, at: Position) -> Lag:
         """In rows of the log."""
         reader, top = self._reader(stream), self._top()
-        return Lag(bytes=max(top - int(at), 0), retained_bytes=top - reader[1] if reader else 0)
+        return Lag(max(top - int(at), 0), top - reader[1] if reader else 0, "rows")
 
     def changes(
         self,

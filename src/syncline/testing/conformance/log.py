@@ -530,10 +530,10 @@ class SourceSuite(ReadingSuite):
         source, (schema,), floor = self.attach(ITEMS)
         self.database.execute([item(number, name=noise(1000, number)) for number in range(50)])
         lag = source.lag(self.stream, floor)
-        assert lag.bytes > 0
-        assert lag.retained_bytes > 0
+        assert lag.amount > 0
+        assert lag.retained > 0
         upto = self.told(source, [schema], floor)[-1].upto
-        assert source.lag(self.stream, upto).bytes < lag.bytes
+        assert source.lag(self.stream, upto).amount < lag.amount
 
 
 def noise(length: int, seed: int = 0) -> str:
