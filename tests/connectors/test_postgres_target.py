@@ -360,9 +360,64 @@ def test_a_strangers_lock_is_waited_out_and_not_broken(opened: Opener, postgres_
     claim = started(opened(url))
     with psycopg.connect(url) as stranger:
         stranger.execute("SELECT FROM syncline.streams FOR UPDATE")
-        with pytest.raises(Transient, match="does not let it go"):
+        with pytest.raises(Transient, match=f"process {stranger.info.backend_pid} of user syncline"):
             opened(url).claim(STREAM)
     assert opened(url).claim(STREAM).fence == claim.fence + 1
+
+
+def test_race_12_a_holder_that_only_a_superuser_may_end(
+    opened: Opener, plain_url: str, postgres_url: str
+) -> None:
+    started(opened(plain_url))
+    mighty = urlsplit(plain_url)._replace(netloc=urlsplit(postgres_url).netloc)
+    hung = opened(urlunsplit(mighty))
+    said = r"user syncline.*run SELECT pg_terminate_backend\(\d+\)"
+    with hung.begin(hung.claim(STREAM), mark()), pytest.raises(NeedsOperator, match=said):
+        opened(plain_url).claim(STREAM)
+
+
+def test_a_worker_whose_stream_is_gone_is_superseded(opened: Opener, postgres_database: Databases) -> None:
+    url = postgres_database()
+    stale, other = opened(url), opened(url)
+    claim = started(stale)
+    other.forget(STREAM)
+    for begin in (stale.begin, stale.begin_copy):
+        with pytest.raises(Superseded, match="the stream is gone"):
+            begin(claim, mark())
+    with pytest.raises(Superseded):
+        stale.mark_removing(claim)
+
+
+def test_an_index_that_needs_an_extension_says_so(opened: Opener, postgres_database: Databases) -> None:
+    target = opened(postgres_database())
+    definition = "CREATE INDEX i ON public.t USING gin (a public.gin_trgm_ops)"
+    schema = Schema(
+        TableName("t"),
+        (Column("id", Type(Kind.INT64), False), Column("a", Type(Kind.TEXT))),
+        ("id",),
+        "postgres",
+        indexes=(Index("i", ("a",), definition=definition),),
+    )
+    state = live(schema, created=True)
+    claim = started(target, state)
+    target.prepare(schema, aside=False)
+    with pytest.raises(NeedsOperator, match=r"index i of table t.*gin_trgm_ops.*CREATE EXTENSION"):
+        target.finish(claim, [state])
+
+
+def test_what_postgresql_would_round_or_cannot_hold_is_refused(
+    opened: Opener, postgres_database: Databases
+) -> None:
+    target, schema = opened(postgres_database()), foreign_schema()
+    state = live(schema, created=True)
+    claim = started(target, state)
+    target.prepare(schema, aside=False)
+    late = rows(schema, (1, "a", "2024-02-29 23:59:59.1234567"), columns=("id", "t", "ts"))
+    with pytest.raises(NeedsOperator, match=r"column ts has '2024-02-29 23:59:59\.1234567'"):
+        write(target, claim, P2, lambda apply: apply.load(state, late))
+    void = rows(schema, (1, "a\0b"), columns=("id", "t"))
+    with pytest.raises(NeedsOperator, match="0x00"):
+        write(target, claim, P2, lambda apply: apply.load(state, void))
 
 
 def test_race_05_copies_share_the_row_and_a_claim_ends_them(
@@ -551,6 +606,19 @@ def test_truncate_with_foreign_keys_inside_and_outside(opened: Opener, postgres_
     assert ask(url, "SELECT (SELECT count(*) FROM parent), (SELECT count(*) FROM child)") == [(1, 1)]
     write(target, claim, P3, lambda apply: apply.truncate(states))
     assert ask(url, "SELECT (SELECT count(*) FROM parent), (SELECT count(*) FROM child)") == [(0, 0)]
+
+
+def test_truncate_without_the_right_to_switch_foreign_keys_off(opened: Opener, plain_url: str) -> None:
+    run(plain_url, """CREATE TABLE parent (id int PRIMARY KEY);
+                      CREATE TABLE child (id int PRIMARY KEY REFERENCES parent, up int REFERENCES child);
+                      CREATE TABLE other (id int PRIMARY KEY REFERENCES parent);
+                      INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1, 1)""")  # fmt: skip
+    target = opened(plain_url)
+    known = schemas(target)
+    states = [live(known["parent"]), live(known["child"])]
+    write(target, started(target, *states), P2, lambda apply: apply.truncate(states))
+    counts = "SELECT (SELECT count(*) FROM parent), (SELECT count(*) FROM child)"
+    assert ask(plain_url, counts) == [(0, 0)]
 
 
 def test_swap_keeps_what_belongs_to_the_name(opened: Opener, role: str, postgres_database: Databases) -> None:

@@ -21,11 +21,12 @@ from psycopg import pq, sql
 
 from ...connector import Claim
 from ...errors import Corruption, NeedsOperator, Transient
-from ...model import ARROW, Identity, Mark, Position, Rows, Span, TableState
+from ...model import ARROW, Column, Identity, Kind, Mark, Position, Rows, Span, TableState
 from . import ledger, unique
 from .catalog import Member
 from .codec import copy_text, rows_from_csv
 from .connection import Connection
+from .types import SYSTEM
 
 if TYPE_CHECKING:
     from .target import PostgresTarget
@@ -117,7 +118,8 @@ class PostgresApply:
             if self._truncatable(members):
                 self._connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
                 return
-            for table in tables:
+            for state in _children_first(states):
+                table = self._target._only(self._member(state))
                 self._connection.execute(sql.SQL("DELETE FROM {}").format(table))
 
     def record(self, states: Sequence[TableState]) -> None:
@@ -182,7 +184,12 @@ class PostgresApply:
 
     def _copy_in(self, table: sql.Identifier, state: TableState, rows: Rows) -> None:
         columns = [state.schema.column(name) for name in rows.columns]
-        raw = copy_text(columns, rows) if rows.format == ARROW else rows.raw
+        if rows.format == ARROW:
+            if state.schema.system != SYSTEM:
+                _refuse_rounding(columns, rows, f"table {state.schema.table}")
+            raw = copy_text(columns, rows)
+        else:
+            raw = rows.raw
         names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table, names)
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
@@ -297,10 +304,43 @@ class PostgresApply:
         return self._connection.execute(query, [spaces, names]).fetchone() == (True,)
 
 
+def _refuse_rounding(columns: Sequence[Column], rows: Rows, subject: str) -> None:
+    """PostgreSQL rounds times to microseconds without a word (Promise 3)."""
+    timed = (Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.INTERVAL)
+    for column in columns:
+        if column.type.kind not in timed:
+            continue
+        cells = rows.array(column.name)
+        longer = pc.fill_null(pc.match_substring_regex(cells, r"\.[0-9]{7}"), False)
+        if pc.any(longer).as_py():
+            cell = pc.filter(cells, longer)[0].as_py()
+            raise NeedsOperator(
+                "write to",
+                subject,
+                f"column {column.name} has {cell!r}, and PostgreSQL keeps microseconds",
+                "shorten the value at the source, or keep the column as text",
+            )
+
+
 def _same_key(state: TableState) -> sql.Composed:
     return sql.SQL(" AND ").join(
         sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in state.schema.key
     )
+
+
+def _children_first(states: Sequence[TableState]) -> Iterator[TableState]:
+    """The states so that a table comes before those it refers to; in a circle as they stand."""
+    left = list(states)
+    while left:
+        parents = {
+            foreign.parent
+            for state in left
+            for foreign in state.schema.foreign_keys
+            if foreign.parent != state.schema.table
+        }
+        free = next((state for state in left if state.schema.table not in parents), left[0])
+        left.remove(free)
+        yield free
 
 
 def _by_unsent(rows: Rows) -> Iterator[Rows]:

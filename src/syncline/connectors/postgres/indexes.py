@@ -37,6 +37,13 @@ def build(connection: Connection, claim: Claim, state: TableState, member: Membe
                 connection.execute(statement)
         except psycopg.errors.UniqueViolation as error:
             raise _doubled(index, schema.table, error) from None
+        except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction) as error:
+            raise NeedsOperator(
+                "build",
+                f"index {index.name} of table {schema.table}",
+                error.diag.message_primary or str(error),
+                "create it at the target (CREATE EXTENSION, it may be), then run again",
+            ) from None
 
 
 def reference(

@@ -11,9 +11,12 @@ table is in the source's default schema.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import psycopg
+from psycopg.rows import class_row
 
 from ...connector import Claim
 from ...errors import Corruption, Superseded
@@ -160,9 +163,11 @@ def hold(connection: Connection, claim: Claim, *, alone: bool) -> Position | Non
     """Lock the stream's row until the end of the transaction, with others who do so or `alone`; its
     position. Superseded when the fence is another's (Promise 2)."""
     lock = "UPDATE" if alone else "SHARE"
-    row = connection.execute(
-        f"SELECT fence, position FROM syncline.streams WHERE stream = %s FOR {lock}".encode(), [claim.stream]
-    ).fetchone()
+    query = f"SELECT fence, position FROM syncline.streams WHERE stream = %s FOR {lock}"
+    try:
+        row = connection.execute(query.encode(), [claim.stream]).fetchone()
+    except psycopg.errors.UndefinedTable:  # whoever took the last stream away took the bookkeeping along
+        row = None
     if row is None:
         raise superseded(claim.stream, None, claim.fence)
     fence, position = row
@@ -277,16 +282,34 @@ def forget(connection: Connection, stream: str) -> None:
         connection.execute(f"DELETE FROM syncline.{table} WHERE stream = %s".encode(), [stream])
 
 
-def holders(connection: Connection, stream: str, application: str) -> list[tuple[int, str, str]]:
-    """Who holds the stream's row: process, user, and since when. Row locks have no catalog, so these are
-    the sessions of that stream with a lock that locking rows takes on the whole table."""
-    query = """SELECT DISTINCT a.pid, coalesce(a.usename, '?'), coalesce(a.xact_start::text, '?')
-               FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-               WHERE l.relation = 'syncline.streams'::regclass AND l.granted
-                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                 AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
-                 AND a.application_name = %s AND a.pid <> pg_backend_pid()"""
-    return connection.execute(query, [application]).fetchall()
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A session that may stand in the way of a claim: `ours` when it is one of an earlier worker."""
+
+    process: int
+    user: str
+    since: str
+    ours: bool
+
+    def __str__(self) -> str:
+        return f"process {self.process} of user {self.user}, in a transaction since {self.since},"
+
+
+def holders(connection: Connection, application: str) -> list[Holder]:
+    """Who holds the stream's row. Row locks have no catalog, so these are the sessions of an earlier worker,
+    which have its application name, with any lock, and others that lock rows of the bookkeeping."""
+    query = """SELECT a.pid AS process, coalesce(a.usename, '?') AS user,
+                      coalesce(a.xact_start::text, 'a time that only its owner may see') AS since,
+                      a.application_name = %(application)s AS ours
+               FROM pg_stat_activity a
+               WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND EXISTS (
+                   SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted
+                    AND (a.application_name = %(application)s AND l.locktype <> 'virtualxid'
+                         OR l.relation = 'syncline.streams'::regclass
+                            AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')))
+               ORDER BY ours DESC, process"""
+    with connection.cursor(row_factory=class_row(Holder)) as cursor:
+        return cursor.execute(query, {"application": application}).fetchall()
 
 
 def superseded(stream: str, fence: int | None, mine: int) -> Superseded:

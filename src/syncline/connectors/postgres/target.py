@@ -68,20 +68,25 @@ class PostgresTarget(PostgresStore):
                         return ledger.raise_fence(connection, stream, holding)
                 except psycopg.errors.LockNotAvailable:
                     self._evict(connection, stream)
-        raise Transient("claim", f"stream {stream}", "an earlier worker does not let it go")
+            others = [str(other) for other in ledger.holders(connection, _application(stream))]
+        why = f"{others[0]} does not let it go" if others else "its row stays locked"
+        raise Transient("claim", f"stream {stream}", why)
 
     def _evict(self, connection: Connection, stream: str) -> None:
         """End the sessions of the stream's earlier worker."""
-        holders = ledger.holders(connection, stream, _application(stream))
-        for process, user, since in holders:
+        if not ledger.exists(connection):
+            return
+        for holder in ledger.holders(connection, _application(stream)):
+            if not holder.ours:
+                continue
             try:
-                connection.execute("SELECT pg_terminate_backend(%s, 5000)", [process])
+                connection.execute("SELECT pg_terminate_backend(%s, 5000)", [holder.process])
             except psycopg.errors.InsufficientPrivilege:
                 raise NeedsOperator(
                     "claim",
                     f"stream {stream}",
-                    f"process {process} of user {user} holds it since {since}, and this role may not end it",
-                    f"run SELECT pg_terminate_backend({process}) as a superuser",
+                    f"{holder} holds it, and this role may not end it",
+                    f"run SELECT pg_terminate_backend({holder.process}) as a superuser",
                 ) from None
 
     def peek(self, stream: str) -> Claim | None:
