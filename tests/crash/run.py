@@ -31,7 +31,7 @@ FOLLOWING = ("apply.before_commit", "apply.after_commit", "release.after")
 JOINING = ("join.before_commit", "join.after_commit")
 REMOVING = ("remove.before_detach", "remove.after_detach")
 REACHED_WITHIN = 60.0
-RECOVERED_WITHIN = 90.0
+RECOVERED_WITHIN = 120.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Plan:
 
 
 SHORT = Plan(writers=2, seconds=0, accounts=2_000, kills=3, stops=1, cuts=1, holds=1, pause=0.02, rest=1)
-DEEP = Plan(writers=4, seconds=300, accounts=120_000, kills=20, stops=5, cuts=4, holds=1, pause=0.02, rest=2)
+DEEP = Plan(writers=4, seconds=300, accounts=120_000, kills=20, stops=5, cuts=4, holds=1, pause=0.05, rest=2)
 
 
 class Crash:

@@ -180,9 +180,12 @@ class Writer:
             database.execute("UPDATE documents SET body = %s WHERE account_id = %s", [body, number])
 
     def _rekey(self, database: Database) -> None:
-        """Keys change: of lines, and of documents whose big text stays untouched."""
         for number in self._own(database, 3):
             database.execute("UPDATE lines SET number = number + 1000 WHERE account_id = %s", [number])
+
+    def _rename(self, database: Database) -> None:
+        """A key changes and a big text beside it stays untouched: it must be found elsewhere."""
+        for number in self._own(database, 8):
             found = database.execute("SELECT id FROM documents WHERE account_id = %s", [number])
             for (old,) in found:
                 new = f"{number}-{self._random.getrandbits(48):x}"
@@ -235,7 +238,7 @@ class Writer:
         database.execute("INSERT INTO scratch VALUES (%s, 'scribbled')", [number])
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, float] = {
     "insert": 20,
     "update": 15,
     "old": 8,
@@ -243,11 +246,12 @@ OPERATIONS = {
     "retitle": 12,
     "rewrite": 5,
     "rekey": 6,
+    "rename": 0.2,  # rare, as it is in life: each one is read again at the source
     "delete": 8,
     "again": 3,
     "bulk": 1,
     "move": 5,
-    "truncate": 1,
+    "truncate": 0.3,
     "scribble": 5,
 }
 
