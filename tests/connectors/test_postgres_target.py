@@ -18,7 +18,7 @@ from syncline.connector import Claim
 from syncline.connectors.postgres.ddl import aside_name
 from syncline.connectors.postgres.store import COPY_TEXT, SERVER_DIGEST
 from syncline.connectors.postgres.target import PostgresTarget
-from syncline.errors import NeedsOperator, Refused, Superseded, SynclineError, Transient
+from syncline.errors import Corruption, NeedsOperator, Refused, Superseded, SynclineError, Transient
 from syncline.model import (
     Column,
     ForeignKey,
@@ -420,9 +420,7 @@ def test_what_postgresql_would_round_or_cannot_hold_is_refused(
         write(target, claim, P2, lambda apply: apply.load(state, void))
 
 
-def test_race_05_copies_share_the_row_and_a_claim_ends_them(
-    opened: Opener, postgres_database: Databases
-) -> None:
+def test_race_05_copies_share_the_row(opened: Opener, postgres_database: Databases) -> None:
     url = postgres_database()
     run(url, "CREATE TABLE t (id int PRIMARY KEY)")
     first, second = opened(url), opened(url)
@@ -863,6 +861,28 @@ def test_nothing_is_written_outside_a_lost_transaction(opened: Opener, postgres_
         with pytest.raises(Transient):
             apply.commit(P2)
     assert ask(url, "SELECT id FROM t") == []
+
+
+def test_a_position_that_moved_is_found_at_once(opened: Opener, postgres_database: Databases) -> None:
+    target = opened(postgres_database())
+    claim = write(target, started(target), P2)
+    with pytest.raises(Corruption, match="its position is 0/2, not 0/3"):
+        target.begin(claim.moved(P3), mark())
+
+
+def test_a_failed_transaction_does_not_commit(opened: Opener, postgres_database: Databases) -> None:
+    url = postgres_database()
+    run(url, "CREATE TABLE t (id int PRIMARY KEY)")
+    target = opened(url)
+    state = live(schemas(target)["t"])
+    claim = started(target, state)
+    for upto in (None, P2):
+        with target.begin(claim, mark()) as apply:
+            with pytest.raises(NeedsOperator, match="table t"):
+                apply.load(state, rows(state.schema, (1,), (1,)))
+            with pytest.raises(SynclineError):
+                apply.commit(upto)
+    assert target.peek(STREAM) == claim
 
 
 def test_interrupt_ends_a_write_that_waits(opened: Opener, postgres_database: Databases) -> None:
