@@ -2,6 +2,7 @@
 # make test        the whole suite on private real servers; installs what it needs
 # make check       style, types and the import rule
 # make deep-crash  the crash test with its full figures (about 15 minutes)
+# make bench       how fast it is beside native replication and psql (about half an hour)
 # make clean       take away everything that these made
 #
 # PYTHON chooses the interpreter for the venv: make test PYTHON=python3.12
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check deep-crash clean
+.PHONY: demo test check deep-crash bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/syncline demo
@@ -26,6 +27,9 @@ check: $(VENV)/ready
 
 deep-crash: $(VENV)/ready
 	$(BIN)/python -m tests.crash deep
+
+bench: $(VENV)/ready
+	$(BIN)/python -m bench postgres
 
 clean:
 	if [ -x $(BIN)/python ]; then $(BIN)/python -m services down; fi
