@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncline.connectors.postgres.pgoutput import (
+    CHANGE_BYTES,
     UNSENT,
     Begin,
     Cell,
@@ -70,6 +71,16 @@ def collect(*messages: bytes) -> Collected:
     (part,) = decoder.take()
     assert isinstance(part, Collected)
     return part
+
+
+def test_a_change_counts_for_what_it_takes_in_memory() -> None:
+    decoder = within()
+    decoder.feed(change(b"I", b"N", row(b"1", None, b"b")))
+    assert decoder.nbytes == CHANGE_BYTES, "however short it is on the wire"
+    long = change(b"I", b"N", row(b"2", b"x" * 1000, b"b"))
+    decoder.feed(long)
+    assert decoder.nbytes == CHANGE_BYTES + len(long)
+    assert decoder.nbytes == sum(part.nbytes for part in decoder.parts if isinstance(part, Collected))
 
 
 def test_a_transaction_has_its_positions() -> None:

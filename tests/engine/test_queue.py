@@ -8,7 +8,7 @@ import time
 import pyarrow as pa
 import pytest
 
-from syncline.engine.queue import BatchQueue, Closed
+from syncline.engine.queue import MOST_CHANGES, BatchQueue, Closed
 from syncline.model import Batch, Changes, Position, Rows, TableName
 
 
@@ -33,6 +33,15 @@ def test_pieces_of_a_transaction_come_alone() -> None:
     queue.put(batch(1, complete=False))
     queue.put(batch(1))
     assert [[b.after for b in queue.take(0)] for _ in range(3)] == [["0"], ["1"], ["1"]]
+
+
+def test_what_is_folded_at_once_is_bounded_in_changes() -> None:
+    queue = BatchQueue(1 << 30)
+    rows = Rows.of(("x",), [pa.nulls(MOST_CHANGES // 2)])
+    for number in range(5):
+        changes = Changes(TableName("t"), b"I" * rows.count, rows.select(()), rows, ("a",))
+        queue.put(Batch(Position(str(number)), Position(str(number + 1)), [changes]))
+    assert [len(queue.take(0)) for _ in range(3)] == [2, 2, 1]
 
 
 def test_memory_is_bounded_in_bytes() -> None:

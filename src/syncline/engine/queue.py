@@ -6,7 +6,11 @@ import threading
 import time
 from collections import deque
 
-from ..model import Batch
+from ..model import Batch, Changes
+
+MOST_CHANGES = 50_000
+"""The most changes that several batches come to when they are taken together: what is folded at once holds
+a Python object or more a change, however few bytes that is, and cannot be interrupted (Promise 8)."""
 
 
 class Closed(Exception):
@@ -47,8 +51,9 @@ class BatchQueue:
         self.end()
 
     def take(self, max_wait: float) -> list[Batch]:
-        """All batches that may be applied together, after waiting for the first one at most `max_wait`
-        seconds; an empty list when none came. Raises what `end` was given, or Closed after a plain end."""
+        """The batches that may be applied together, up to MOST_CHANGES, after waiting for the first one at
+        most `max_wait` seconds; an empty list when none came. Raises what `end` was given, or Closed after
+        a plain end."""
         deadline = time.monotonic() + max_wait
         with self._changed:
             while not self._batches:
@@ -59,9 +64,12 @@ class BatchQueue:
                     return []
                 self._changed.wait(remaining)
             taken = [self._pop()]
-            paths = taken[0].paths()
+            paths, changes = taken[0].paths(), _changes(taken[0])
             while self._batches and taken[-1].complete and self._batches[0].complete:
                 more = self._batches[0].paths()
+                changes += _changes(self._batches[0])
+                if changes > MOST_CHANGES:
+                    break
                 if any(paths.get(table, path) != path for table, path in more.items()):
                     break
                 paths |= more
@@ -73,3 +81,7 @@ class BatchQueue:
         batch = self._batches.popleft()
         self._bytes -= batch.nbytes
         return batch
+
+
+def _changes(batch: Batch) -> int:
+    return sum(segment.count for segment in batch.segments if isinstance(segment, Changes))

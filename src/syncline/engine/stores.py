@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from ..connector import Source, Store, Target
 from ..errors import Interrupted
+
+AGAIN_SECONDS = 0.1
 
 AnyStore = TypeVar("AnyStore", bound=Store)
 
@@ -66,6 +69,14 @@ class Stores:
         self._signal = signal_number
         self._stopped.set()
         self.interrupt()
+        threading.Thread(target=self._insist, name="stop", daemon=True).start()
+
+    def _insist(self) -> None:
+        """Interrupt until all is closed: an interrupt ends only the call that it meets, and a thread that
+        was computing just then, or ends a commit, begins another, which may be a long one."""
+        while self._stores:
+            time.sleep(AGAIN_SECONDS)
+            self.interrupt()
 
     @property
     def stopped(self) -> bool:

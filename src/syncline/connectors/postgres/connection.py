@@ -232,7 +232,7 @@ class Sessions:
 
     def interrupt(self) -> None:
         """From any thread, a signal's handler included: end the call that runs, on the server too."""
-        if self._depth:
+        if self._depth and not self._interrupted.is_set():  # else it is being ended already
             self._interrupted.set()
             work = threading.Thread(target=self._cancel, args=(self._call,), name="cancel", daemon=True)
             work.start()

@@ -16,6 +16,10 @@ from typing import Final
 
 from ...errors import Corruption
 
+CHANGE_BYTES: Final = 160
+"""What a change takes at the least: its cells and their tuples are Python's, however short it is on the
+wire. 8 MiB are about 50,000 such changes."""
+
 
 class Unsent(Enum):
     """The type of the one value UNSENT."""
@@ -200,8 +204,9 @@ class Decoder:
         if collected is None:
             collected = self._open[relation] = Collected(watched[0])
             self.parts.append(collected)
-        collected.nbytes += len(data)
-        self.nbytes += len(data)
+        size = max(len(data), CHANGE_BYTES)
+        collected.nbytes += size
+        self.nbytes += size
         return collected, watched[1]
 
     def _insert(self, data: bytes) -> None:

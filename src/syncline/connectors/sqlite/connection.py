@@ -150,9 +150,14 @@ class Connection:
         self.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Undo what was begun; a transaction that SQLite itself has ended is no error."""
+        """Undo what was begun; a transaction that SQLite itself has ended is no error. An interrupt may
+        meet this too: then the end of the connection, which is near, undoes it."""
         if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF != sqlite3.SQLITE_INTERRUPT:
+                    raise
 
     @contextmanager
     def write(self, notice: Callable[[str], None] | None = None, endless: bool = False) -> Iterator[None]:
