@@ -21,8 +21,10 @@ from .model import (
     Batch,
     Digest,
     Identity,
+    Key,
     Lag,
     Mark,
+    Parked,
     Position,
     Rows,
     Schema,
@@ -41,12 +43,14 @@ class Capabilities:
     """What a store can do; the engine asks here and never for a connector's name.
 
     `formats` and `digests` are in the order of preference and end with `arrow` and `canonical-1`, which
-    every store has. `writers` is how many transactions may load rows at once.
+    every store has. `writers` is how many transactions may load rows at once. `checks_references`: foreign
+    keys that exist at the target are enforced on what streams write, so that parents must come first.
     """
 
     formats: tuple[str, ...] = (ARROW,)
     digests: tuple[str, ...] = (CANONICAL,)
     writers: int = 1
+    checks_references: bool = False
 
 
 class Store(Protocol):
@@ -233,6 +237,15 @@ class Target(Store, Protocol):
     def mark_removing(self, claim: Claim) -> None:
         """Record that the stream is being taken away: the next run finishes a removal that was killed."""
 
+    def parked(self, stream: str) -> Sequence[Parked]:
+        """The parked keys of a stream, by table and age; none when the stream is unknown."""
+
+    def ask_retry(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Ask the stream's owner to try parked keys again: those of a table, or all; how many there are."""
+
+    def drop_parked(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Give parked keys up: they stay as they are at the target until they change; how many there were."""
+
     def forget(self, stream: str) -> None:
         """Take away all bookkeeping of the stream, half-built tables beside others included; the rest of
         the bookkeeping goes too when this was the last stream."""
@@ -242,7 +255,8 @@ class Apply(Protocol):
     """An open transaction of a target. Leaving the `with` without `commit` rolls everything back.
 
     The mark is written first, so that the target's own log reader knows the transaction from its start.
-    `refused` values raise NeedsOperator with table, key and column.
+    Rows that the table cannot take raise Unfit. An `upsert` that did leaves the transaction as it was before
+    the call; after a `load` that did it can only be rolled back.
     """
 
     def load(self, state: TableState, rows: Rows) -> None:
@@ -260,6 +274,12 @@ class Apply(Protocol):
 
     def record(self, states: Sequence[TableState]) -> None:
         """Store the states of these tables."""
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Store parked keys; one that is parked already keeps its `since` and gets the new reason."""
+
+    def unpark(self, table: TableName, keys: Sequence[Key]) -> None:
+        """Take parked keys from the list."""
 
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Put a table's spans into the ledger, in place of any that are there."""

@@ -3,7 +3,8 @@
     SynclineError
     ├── Transient       retried with backoff; the position stands still
     ├── NeedsOperator   stops; the remedy says what to do; resumable        exit 3
-    │   └── Superseded  another worker has claimed the stream
+    │   ├── Superseded  another worker has claimed the stream
+    │   └── Unfit       rows that the target cannot take as they are; parked by the engine
     ├── Refused         bad configuration or input; nothing was touched      exit 2
     ├── Corruption      stops at once; nothing more is written               exit 4
     └── Interrupted     somebody asked to stop; clean and resumable    exit 130, 143
@@ -54,6 +55,10 @@ class NeedsOperator(SynclineError):
 
 class Superseded(NeedsOperator):
     """Another worker has claimed the stream: whoever gets this writes nothing more (Promise 2)."""
+
+
+class Unfit(NeedsOperator):
+    """A value that fits neither its column's type nor its table's constraints; the row is parked."""
 
 
 class Refused(SynclineError):

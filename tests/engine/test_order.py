@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncline.engine.order import parents_first
+from syncline.engine.order import generations, parents_first
 from syncline.model import ForeignKey, Schema, TableName
 
 
@@ -21,6 +21,13 @@ def test_a_parent_stands_before_its_children() -> None:
 
 def test_a_table_may_refer_to_itself_and_to_tables_outside() -> None:
     assert names(table("a", "a", "elsewhere"), table("b", "a")) == ["a", "b"]
+
+
+def test_generations_hold_no_parent_and_child_together() -> None:
+    groups = generations(
+        [table("child", "root", "other"), table("grandchild", "child"), table("root"), table("other")]
+    )
+    assert [sorted(map(str, group)) for group in groups] == [["other", "root"], ["child"], ["grandchild"]]
 
 
 def test_a_circle_breaks_and_the_rest_keeps_its_order() -> None:

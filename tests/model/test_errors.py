@@ -15,9 +15,10 @@ from syncline.errors import (
     Superseded,
     SynclineError,
     Transient,
+    Unfit,
 )
 
-CLASSES = [Transient, NeedsOperator, Superseded, Refused, Corruption]
+CLASSES = [Transient, NeedsOperator, Superseded, Unfit, Refused, Corruption]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -42,7 +43,7 @@ def test_an_error_without_a_remedy_ends_with_its_reason() -> None:
 
 
 def test_exit_codes() -> None:
-    assert [kind.exit_code for kind in CLASSES] == [3, 3, 3, 2, 4]
+    assert [kind.exit_code for kind in CLASSES] == [3, 3, 3, 3, 2, 4]
     assert issubclass(Superseded, NeedsOperator)
 
 

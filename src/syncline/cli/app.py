@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import Interrupted, Refused
+from . import parked
 
 if TYPE_CHECKING:
     from ..engine.report import Options, Report
@@ -180,6 +181,9 @@ def sync(
     )
     _refuse_contradictions(options)
     return _sync(source, target, options, quiet, as_json)
+
+
+app.add_typer(parked.app)
 
 
 @app.command()

@@ -13,8 +13,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from .. import failpoints
-from ..connector import Claim, Source, Target
-from ..model import Mark, Span, State, TableName, TableState
+from ..connector import Apply, Claim, Source, Target
+from ..errors import Unfit
+from ..model import ARROW, Mark, Refusal, Rows, Span, State, TableName, TableState
+from . import parking
 from .report import Observer, Options
 from .stores import Stores
 
@@ -46,6 +48,8 @@ class Copy:
         self._stores, self._claim, self._source_id = stores, claim, source_id
         self._options, self._observer = options, observer
         self._changed, self._progress = changed, progress
+        assert claim.position is not None
+        self._since = claim.position
         self._tasks: deque[_Task] = deque()
         self._left: dict[TableName, int] = {}
         self._lock = threading.Lock()
@@ -114,23 +118,40 @@ class Copy:
             return self._tasks.popleft() if self._tasks else None
 
     def _copy(self, task: _Task, source: Source, target: Target) -> None:
-        schema = task.state.schema
         spoken = target.capabilities.formats
         format = next(format for format in source.capabilities.formats if format in spoken)
+        self._observer.copied(task.state.schema.table, 0, 0)
+        try:
+            rows, nbytes = self._transfer(task, source, target, format, load)
+        except Unfit:
+            # Once more, row by row where need be: those that do not fit are parked.
+            rows, nbytes = self._transfer(task, source, target, ARROW, parking.write)
+        failpoints.hit("copy.after_commit")
+        self._progress()
+        self._observer.copied(task.state.schema.table, rows, nbytes)
+
+    def _transfer(
+        self,
+        task: _Task,
+        source: Source,
+        target: Target,
+        format: str,
+        write: Callable[[Apply, TableState, Rows], tuple[Rows, list[Refusal]]],
+    ) -> tuple[int, int]:
+        """One transaction: a span's rows, the refused ones' keys, and its entry in the ledger."""
+        schema, parked = task.state.schema, parking.Parking([])
         rows, nbytes = 0, 0
-        self._observer.copied(schema.table, 0, 0)
         with target.begin_copy(self._claim, self._mark(target, task.state)) as apply:
             for part in source.read(schema, task.span, format=format, max_bytes=self._options.max_bytes):
                 self._stores.check()
-                apply.load(task.state, part)
-                rows += part.count
+                _, refused = write(apply, task.state, part) if part.count else (part, [])
+                parked.park(apply, schema.table, [*part.refused, *refused], self._since)
+                rows += part.count - len(refused)
                 nbytes += part.nbytes
             apply.record_span(task.state, task.number, rows)
             failpoints.hit("copy.before_commit")
             apply.commit()
-        failpoints.hit("copy.after_commit")
-        self._progress()
-        self._observer.copied(schema.table, rows, nbytes)
+        return rows, nbytes
 
     def _complete(self, state: TableState, source: Source, target: Target) -> None:
         """Every row is read: whatever anyone has seen until now lies at or before the goal (Race 1)."""
@@ -145,3 +166,9 @@ class Copy:
     def _mark(self, target: Target, state: TableState) -> Mark:
         table = str(target.place(state.schema.table))
         return Mark(self._claim.stream, {table: (self._source_id,)})
+
+
+def load(apply: Apply, state: TableState, rows: Rows) -> tuple[Rows, list[Refusal]]:
+    """Rows straight in: none is missing, and one that is refused refuses all (Unfit)."""
+    apply.load(state, rows)
+    return rows, []

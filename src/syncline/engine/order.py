@@ -24,6 +24,18 @@ def parents_first(schemas: Iterable[Schema]) -> list[TableName]:
     return list(placed)
 
 
+def generations(schemas: Iterable[Schema]) -> list[list[TableName]]:
+    """Tables in groups such that every parent stands in an earlier group than its children."""
+    by_name = {schema.table: schema for schema in schemas}
+    depth: dict[TableName, int] = {}
+    for table in parents_first(by_name.values()):
+        parents = [
+            depth[foreign.parent] for foreign in by_name[table].foreign_keys if foreign.parent in depth
+        ]
+        depth[table] = max(parents, default=-1) + 1
+    return [[table for table in depth if depth[table] == level] for level in sorted(set(depth.values()))]
+
+
 def _reaches(schemas: dict[TableName, Schema], start: TableName, goal: TableName) -> bool:
     """Whether `goal` is `start` or one of its ancestors, so that a reference back would close a circle."""
     seen, waiting = {start}, [start]

@@ -13,6 +13,7 @@ from ..errors import NeedsOperator, Refused, SynclineError, Transient
 from ..model import Identity, Position, Schema, Span, State, TableState
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest, digest_scheme
+from .parking import describe
 from .plan import NewTable, Plan, make_plan
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
@@ -316,14 +317,30 @@ class Pipeline:
         for schema in live:
             main.target.advance_sequences(schema, main.lookup.sequences(schema))
         findings = compare(
-            main.lookup, main.target, live, main, self._observer.notice, self._observer.comparing
+            main.lookup,
+            main.target,
+            live,
+            main,
+            self._observer.notice,
+            self._observer.comparing,
+            main.parking.keys,
         )
         for table in self.report.tables:
             state = main.states.get(table.table)
             if table.table in findings:
                 table.verdict = VERDICTS[findings[table.table]]
+                if parked := main.parking[table.table]:
+                    table.detail = describe(parked.values())
+                    if table.verdict is Verdict.EQUAL:
+                        table.verdict = Verdict.PARKED
             elif state is not None:
                 table.verdict, table.detail = Verdict.FAILED, state.detail or f"it is {state.state}"
+        if main.parking:
+            self.report.notes.append(
+                f"stream {main.claim.stream} stays at both ends, as it has parked keys: mend their values and"
+                " run again, give them up with `syncline parked drop`, or take all away with --remove"
+            )
+            return self.report
         main.target.mark_removing(main.claim)
         failpoints.hit("remove.before_detach")
         main.lookup.detach(main.claim.stream)

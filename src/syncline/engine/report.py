@@ -16,6 +16,7 @@ class Verdict(StrEnum):
     EQUAL = "equal"
     DIFFERENT = "different"
     NOT_COMPARED = "not compared (source still changing)"
+    PARKED = "parked"  # equal but for keys that the target cannot take
     SKIPPED = "skipped"
     FAILED = "failed"
     FOLLOWED = "live"  # a follow that was stopped: nothing was compared, nothing was asked to be

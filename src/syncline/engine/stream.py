@@ -15,16 +15,30 @@ from dataclasses import replace
 
 from .. import failpoints
 from ..connector import Apply, Claim, Source, Target
-from ..model import Batch, Changes, Mark, Position, SchemaChange, State, TableName, TableState, Truncate
+from ..model import (
+    Batch,
+    Changes,
+    Key,
+    Mark,
+    Position,
+    Rows,
+    SchemaChange,
+    State,
+    TableName,
+    TableState,
+    Truncate,
+)
 from ..model.batch import Path
 from .copy import Copy
 from .fold import Folded, fold
-from .order import parents_first
+from .order import generations, parents_first
+from .parking import Parking, write
 from .queue import BatchQueue, Closed
 from .report import Observer, Options
 from .stores import Stores
 
 MAX_WAIT_SECONDS = 0.5
+PARKED_SECONDS = 2.0
 IDLE_SECONDS = 10.0
 IDLE_BYTES = 1 << 20
 """An idle position is stored after this much time and this much log: one stream's position writes are
@@ -55,6 +69,9 @@ class Stream:
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         self._asked_lag = 0.0
         self.touched: Counter[TableName] = Counter()
+        self.parking = Parking(target.parked(claim.stream))
+        self._retry: set[TableName] = set(self.parking.tables())
+        self._looked = time.monotonic()
 
     @property
     def position(self) -> Position:
@@ -72,7 +89,9 @@ class Stream:
                 apply.start(self._source, floor)
             apply.record(states)
             for state in states:
-                apply.plan_spans(state, [])  # the ledger of an earlier copy says nothing of this one
+                # Ledger and parked keys of an earlier copy say nothing of this one.
+                apply.plan_spans(state, [])
+                self.parking.unpark(apply, state.schema.table, list(self.parking[state.schema.table]))
             apply.commit()
         if first:
             self.claim = replace(self.claim, position=floor, source=self._source)
@@ -99,6 +118,7 @@ class Stream:
         states = list(side.states.values())
         self.target.join(side.claim, self.claim, states)
         self.states |= {state.schema.table: state for state in states}
+        self.parking = Parking(self.target.parked(self.claim.stream))
 
     def copy(self) -> None:
         """Copy what is not copied yet; afterwards no table is `copying`."""
@@ -114,8 +134,15 @@ class Stream:
             self._set,
             self._progress,
         )
-        sizes = {state.schema.table: state.schema.estimated_rows or 0 for state in copying}
-        work.run(sorted(copying, key=lambda state: -sizes[state.schema.table]), self.lookup, self.target)
+        schemas = {state.schema.table: state.schema for state in copying}
+        groups = [list(schemas)]
+        if self.target.capabilities.checks_references:
+            groups = generations(schemas.values())
+        self._retry |= set(schemas)
+        for group in groups:
+            largest_first = sorted(group, key=lambda table: -(schemas[table].estimated_rows or 0))
+            work.run([self.states[table] for table in largest_first], self.lookup, self.target)
+        self.parking = Parking(self.target.parked(self.claim.stream))
 
     def goal(self) -> Position:
         """The furthest goal of any table, or the position itself when every goal is behind it."""
@@ -127,6 +154,7 @@ class Stream:
 
     def catch_up(self, until: Position) -> None:
         """Apply exactly what lies at or before `until`, and further while goals are ahead."""
+        self._look_at_parked()
         while self.lookup.compare(self.position, until) < 0:
             self.follow(until=until)
         while self.lookup.compare(self.position, goal := self.goal()) < 0:
@@ -149,6 +177,8 @@ class Stream:
                     break
                 if unit:
                     self._apply(unit, until)
+                if self._open is None:
+                    self._look_at_parked()
                 self._tell_lag()
         finally:
             self._reader, self._open = None, None
@@ -240,13 +270,15 @@ class Stream:
         for segment in segments:
             if isinstance(segment, Changes):
                 gathered.setdefault(segment.table, []).append(segment)
-                self._pending[segment.table] += segment.count
+                self._pending[segment.table] += segment.count + len(segment.after.refused)
                 continue
             self._write_folded(apply, gathered)
             gathered = {}
             if isinstance(segment, Truncate):
                 states = [self.states[table] for table in segment.tables if self._is_active(table)]
                 apply.truncate(states)
+                for state in states:
+                    self.parking.unpark(apply, state.schema.table, list(self.parking[state.schema.table]))
                 self._pending.update(segment.tables)
             elif isinstance(segment, SchemaChange) and self._is_active(segment.table):
                 self._fail(apply, segment)
@@ -270,36 +302,112 @@ class Stream:
         for table in reversed(order):
             if folded[table].deletes.count:
                 apply.delete(self.states[table], folded[table].deletes)
+                self.parking.unpark(apply, table, folded[table].deletes.tuples())
         for table in order:
-            self._upsert(apply, self.states[table], folded[table])
+            refused = [refusal.key for changes in parts[table] for refusal in changes.after.refused]
+            self._upsert(apply, self.states[table], folded[table], refused)
 
-    def _upsert(self, apply: Apply, state: TableState, folded: Folded) -> None:
-        """Write rows; those with a cell that neither log nor target has are read again at the source.
+    def _upsert(self, apply: Apply, state: TableState, folded: Folded, refused: Sequence[Key]) -> None:
+        """Write rows; those with a cell that neither log nor target has are read again at the source, and
+        so are those that the log could not tell, and parked ones whose row at the target is an old one."""
+        unknown = [folded.reread, Rows.of_keys(state.schema.key_columns, refused)]
+        rows = folded.upserts
+        if stale := self._stale(state, rows):
+            keys = rows.select(state.schema.key)
+            unknown.append(Rows.of(keys.columns, keys.take(stale).arrays))
+            rows = rows.take(sorted(set(range(rows.count)) - set(stale)))
+        if rows.count:
+            unknown.append(self._write_rows(apply, state, rows))
+        for keys in unknown:
+            if keys.count:
+                self._read_again(apply, state, keys)
 
-        Such a row is ahead of the position, so the table gets a goal at or after all that the reading saw;
-        a row that is absent at the source was deleted, and the log will tell (Race 3)."""
-        absent = [folded.reread]
-        if folded.upserts.count:
-            absent.append(apply.upsert(state, folded.upserts))
-        for keys in absent:
-            if not keys.count:
-                continue
-            rows = self.lookup.read_keys(state.schema, keys)
-            if rows.count:
-                apply.upsert(state, rows)
-            ahead = replace(self.states[state.schema.table], goal=self.lookup.ceiling())
-            apply.record([ahead])
-            self.states[state.schema.table] = ahead
+    def _stale(self, state: TableState, rows: Rows) -> list[int]:
+        """The places of rows with unsent cells whose key is parked."""
+        parked = self.parking[state.schema.table]
+        masks = [mask.to_pylist() for mask in rows.unsent if mask is not None]
+        if not parked or not masks:
+            return []
+        keys = rows.select(state.schema.key).tuples()
+        return [
+            index for index, key in enumerate(keys) if key in parked and any(mask[index] for mask in masks)
+        ]
 
-    def _promote(self) -> None:
-        """Bring tables whose goal is reached to live: indexes first, those built aside all at once."""
-        ready = [
-            state
-            for state in self.states.values()
+    def _write_rows(self, apply: Apply, state: TableState, rows: Rows) -> Rows:
+        """Write rows, park those that do not fit and those whose parent is parked; the keys of rows with
+        unsent cells that are not at the target."""
+        table = state.schema.table
+        orphans = self.parking.orphans(state.schema, rows) if self.parking else []
+        keys = rows.select(state.schema.key).tuples() if orphans or self.parking[table] else []
+        if orphans:
+            left_out = {refusal.key for refusal in orphans}
+            kept = [index for index, key in enumerate(keys) if key not in left_out]
+            rows, keys = rows.take(kept), [keys[index] for index in kept]
+        nothing = rows.select(state.schema.key).take([])
+        missing, refused = write(apply, state, rows) if rows.count else (nothing, [])
+        unfit = {refusal.key for refusal in refused} | set(missing.tuples() if keys else [])
+        self.parking.unpark(apply, table, [key for key in keys if key not in unfit])
+        self.parking.park(apply, table, [*orphans, *refused], self.position)
+        return missing
+
+    def _read_again(self, apply: Apply, state: TableState, keys: Rows, *, settle: bool = False) -> None:
+        """Write the rows of these keys as the source has them now.
+
+        They are ahead of the position, so the table gets a goal at or after all that the reading saw. A
+        row that is absent at the source was deleted: the log will tell (Race 3), or, when a parked key is
+        to be settled, has told already."""
+        table = state.schema.table
+        rows = self.lookup.read_keys(state.schema, keys)
+        if settle:
+            there = {*rows.select(state.schema.key).tuples(), *(refusal.key for refusal in rows.refused)}
+            gone = [key for key in keys.tuples() if key not in there]
+            apply.delete(state, Rows.of_keys(state.schema.key_columns, gone))
+            self.parking.unpark(apply, table, gone)
+        if rows.count:
+            self._write_rows(apply, state, rows)
+        self.parking.park(apply, table, rows.refused, self.position)
+        ahead = replace(self.states[table], goal=self.lookup.ceiling())
+        apply.record([ahead])
+        self.states[table] = ahead
+
+    def _look_at_parked(self) -> None:
+        """Try parked keys again: once by every run, and whenever somebody asks for it."""
+        now = time.monotonic()
+        if self.parking and now - self._looked >= PARKED_SECONDS:
+            self._looked = now
+            self.parking = Parking(self.target.parked(self.claim.stream))
+            self._retry |= set(self.parking.asked())
+        live = [table for table in self._retry if self.states[table].state is State.LIVE]
+        self._try_again(live)
+
+    def _try_again(self, tables: Sequence[TableName]) -> None:
+        """Bring the parked keys of these tables to what the source has now: written, deleted or, when the
+        target refuses them still, parked on with the reason of today."""
+        self._retry -= set(tables)
+        schemas = [self.states[table].schema for table in tables if self.parking[table]]
+        if not schemas:
+            return
+        with self.target.begin(self.claim, self._mark({})) as apply:
+            for table in parents_first(schemas):
+                state = self.states[table]
+                self._read_again(apply, state, self.parking.keys(state.schema), settle=True)
+            apply.commit()
+        self._progress()
+
+    def _at_goal(self) -> list[TableName]:
+        """The tables that have caught up."""
+        return [
+            table
+            for table, state in self.states.items()
             if state.state is State.CATCHING_UP
             and state.goal
             and self.lookup.compare(self.position, state.goal) >= 0
         ]
+
+    def _promote(self) -> None:
+        """Bring tables whose goal is reached to live: indexes first, those built aside all at once."""
+        self._try_again([table for table in self._at_goal() if table in self._retry])
+        ready = [self.states[table] for table in self._at_goal()]
         aside = [state for state in ready if state.aside]
         if any(state.aside and state not in ready for state in self._active()):
             ready = [state for state in ready if not state.aside]

@@ -7,10 +7,10 @@ Nothing here does IO, and nothing here knows any one system. Everything that is 
 from .batch import Batch, Changes, Mark, SchemaChange, Segment, Truncate
 from .digest import CANONICAL, Digest, digest_rows
 from .position import Identity, Lag, Position
-from .rows import ARROW, Rows
+from .rows import ARROW, Key, Refusal, Rows
 from .schema import Column, ForeignKey, Index, Schema, TableName
 from .span import Span
-from .state import SpanRecord, State, TableState
+from .state import Parked, SpanRecord, State, TableState
 from .types import Kind, Type
 
 __all__ = [
@@ -23,10 +23,13 @@ __all__ = [
     "ForeignKey",
     "Identity",
     "Index",
+    "Key",
     "Kind",
     "Lag",
     "Mark",
+    "Parked",
     "Position",
+    "Refusal",
     "Rows",
     "Schema",
     "SchemaChange",

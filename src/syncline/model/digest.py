@@ -29,9 +29,12 @@ class Digest:
     def __add__(self, other: Digest) -> Digest:
         return Digest(self.count + other.count, (self.checksum + other.checksum) % _MODULUS)
 
+    def __sub__(self, other: Digest) -> Digest:
+        return Digest(self.count - other.count, (self.checksum - other.checksum) % _MODULUS)
+
 
 def digest_rows(schema: Schema, parts: Iterable[Rows]) -> Digest:
-    """The digest of rows in the format `arrow` by the scheme `canonical-1`.
+    """The digest of rows in the format `arrow` by the scheme `canonical-1`; refused rows are counted only.
 
     A row's bytes are its cells in the order of the schema: `-` for NULL, else the length of the cell's
     canonical text in UTF-8 (of a byte cell as it is), `:` and that text; its hash is BLAKE2b of 16 bytes,
@@ -39,6 +42,7 @@ def digest_rows(schema: Schema, parts: Iterable[Rows]) -> Digest:
     """
     count, total = 0, 0
     for rows in parts:
+        count += len(rows.refused)
         if not rows.count:
             continue
         cells = [_texts(rows.array(column.name), column.type.kind) for column in schema.stored]

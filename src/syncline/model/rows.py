@@ -8,8 +8,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from .schema import Column
+
 ARROW = "arrow"
 """The format that every connector reads and writes: one Arrow array a column, as `Type.arrow` says."""
+
+Key = tuple[Any, ...]
+"""A key's cells as Python values, in the key's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that cannot be carried: its key's cells as they are known, and why, in one line."""
+
+    key: Key
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +32,8 @@ class Rows:
     In the format `arrow`, `arrays` holds one array of `count` cells a column, and `unsent` one boolean
     array or None a column: true where the log did not send the cell. NULL, value and unsent are three
     things (Promise 3); under an unsent cell the array holds NULL. In any other format `raw` holds
-    `count` rows as bytes of a wire format that both ends speak.
+    `count` rows as bytes of a wire format that both ends speak. `refused` are rows left out because a value
+    is none of its column's type (Promise 3).
     """
 
     columns: tuple[str, ...]
@@ -28,6 +42,7 @@ class Rows:
     unsent: tuple[pa.Array | None, ...] = ()
     format: str = ARROW
     raw: bytes = b""
+    refused: tuple[Refusal, ...] = ()
 
     @classmethod
     def of(
@@ -35,6 +50,7 @@ class Rows:
         columns: Sequence[str],
         arrays: Sequence[pa.Array],
         unsent: Sequence[pa.Array | None] | None = None,
+        refused: Sequence[Refusal] = (),
     ) -> Rows:
         """Rows in the format `arrow`; masks without a true cell become None."""
         masks = tuple(mask if mask is not None and mask.true_count else None for mask in unsent or ())
@@ -43,6 +59,7 @@ class Rows:
             count=len(arrays[0]) if arrays else 0,
             arrays=tuple(arrays),
             unsent=masks or (None,) * len(arrays),
+            refused=tuple(refused),
         )
 
     @classmethod
@@ -80,6 +97,13 @@ class Rows:
         taken = Rows.of(self.columns, [array.take(at) for array in self.arrays], masks)
         return taken if self.arrays else Rows((), len(indices))
 
+    @classmethod
+    def of_keys(cls, columns: Sequence[Column], keys: Sequence[Key]) -> Rows:
+        """Keys as rows of the key's columns."""
+        cells = zip(*keys, strict=True) if keys else [()] * len(columns)
+        arrays = [pa.array(values, column.type.arrow) for column, values in zip(columns, cells, strict=True)]
+        return cls.of([column.name for column in columns], arrays)
+
     def tuples(self) -> list[tuple[Any, ...]]:
         """The rows as Python tuples; for keys and for stores that take rows one by one."""
         if not self.arrays:
@@ -99,7 +123,7 @@ class Rows:
                 masks.append(None)
             else:
                 masks.append(pa.concat_arrays([_mask(part, column) for part in parts]))
-        return cls.of(first.columns, arrays, masks)
+        return cls.of(first.columns, arrays, masks, [refusal for part in parts for refusal in part.refused])
 
 
 def _mask(rows: Rows, column: int) -> pa.Array:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from enum import StrEnum
 
+import orjson
+
 from .position import Position
-from .schema import Schema
+from .rows import Key
+from .schema import Schema, TableName
 from .span import Span
 
 
@@ -42,6 +46,38 @@ class TableState:
     created: bool = False
     aside: bool = False
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A key whose row at the target is not the source's, why, and the position since when.
+
+    `asked`: somebody wants it to be tried again now.
+    """
+
+    table: TableName
+    key: Key
+    reason: str
+    since: Position
+    asked: bool = False
+
+    def dump_key(self) -> str:
+        """The persisted form of the key: a JSON array; bytes are objects that hold their base64 text."""
+        return orjson.dumps(self.key, default=_dump_cell).decode()
+
+    @staticmethod
+    def load_key(text: str) -> Key:
+        """The key that `dump_key` wrote."""
+        return tuple(
+            base64.b64decode(cell["base64"]) if isinstance(cell, dict) else cell
+            for cell in orjson.loads(text)
+        )
+
+
+def _dump_cell(cell: object) -> dict[str, str]:
+    if isinstance(cell, bytes):
+        return {"base64": base64.b64encode(cell).decode()}
+    raise TypeError
 
 
 @dataclass(frozen=True, slots=True)

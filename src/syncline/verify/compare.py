@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ..connector import Notice, Source, Store, Target
-from ..model import Position, Schema, Span, TableName
+from ..model import CANONICAL, Digest, Position, Rows, Schema, Span, TableName, digest_rows
 
 LOOKS = 3
 
@@ -48,13 +48,21 @@ def compare(
     follower: Follower,
     notice: Notice,
     looking: Callable[[TableName], None],
+    parked: Callable[[Schema], Rows],
 ) -> dict[TableName, Finding]:
     """Find which tables hold equal rows at both ends, at one position (Promise 9).
 
     Equal means that the target at the ceiling holds what the source held at some moment of the look;
-    different, that the source stood still for the whole look and the target holds other rows.
+    different, that the source stood still for the whole look and the target holds other rows. The rows of
+    `parked` keys, which are known to differ, are left out at both ends.
     """
-    scheme = digest_scheme(source, target)
+
+    def digest(store: Store, schema: Schema) -> Digest:
+        keys = parked(schema)
+        if not keys.count:
+            return store.digest(schema, Span(), digest_scheme(source, target))
+        return store.digest(schema, Span(), CANONICAL) - digest_rows(schema, [store.read_keys(schema, keys)])
+
     findings: dict[TableName, Finding] = {}
     waiting = list(schemas)
     for _ in range(LOOKS):
@@ -62,10 +70,13 @@ def compare(
             break
         follower.catch_up(source.floor(notice))
         follower.touched.clear()
-        wanted = {schema.table: _digest(source, schema, scheme, looking) for schema in waiting}
+        wanted: dict[TableName, Digest] = {}
+        for schema in waiting:
+            looking(schema.table)
+            wanted[schema.table] = digest(source, schema)
         follower.catch_up(source.ceiling())
         for schema in waiting:
-            if target.digest(schema, Span(), scheme) == wanted[schema.table]:
+            if digest(target, schema) == wanted[schema.table]:
                 findings[schema.table] = Finding.EQUAL
             elif not follower.touched[schema.table]:
                 findings[schema.table] = Finding.DIFFERENT
@@ -82,8 +93,3 @@ def compare_at_rest(source: Store, target: Store, schemas: Iterable[Schema]) -> 
         else Finding.DIFFERENT
         for schema in schemas
     }
-
-
-def _digest(source: Store, schema: Schema, scheme: str, looking: Callable[[TableName], None]) -> object:
-    looking(schema.table)
-    return source.digest(schema, Span(), scheme)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...errors import NeedsOperator, Refused
-from ...model import Column, Identity, Mark, Position, Schema, SpanRecord, TableName, TableState
+from ...model import Column, Identity, Mark, Parked, Position, Schema, SpanRecord, TableName, TableState
 from ...model.batch import DELETE, INSERT, UPDATE
 from .cells import UNSENT, Key, Row, size_of
 
@@ -89,6 +89,7 @@ class StreamRow:
     removing: bool = False
     tables: Mapping[TableName, TableState] = field(default_factory=dict)
     spans: Mapping[TableName, tuple[SpanRecord, ...]] = field(default_factory=dict)
+    parked: Mapping[tuple[TableName, Key], Parked] = field(default_factory=dict)
 
 
 class Table:

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from ...connector import Claim
-from ...errors import Corruption, NeedsOperator, Superseded, Transient
-from ...model import Identity, Mark, Position, Rows, Schema, Span, SpanRecord, TableName, TableState
+from ...errors import Corruption, NeedsOperator, Superseded, Transient, Unfit
+from ...model import Identity, Mark, Parked, Position, Rows, Schema, Span, SpanRecord, TableName, TableState
 from .cells import UNSENT, Key, Row, rows_of, tuples_of
 from .database import StreamRow, Table, Writing, default_of
 from .store import MemoryStore
@@ -137,6 +137,7 @@ class MemoryTarget(MemoryStore):
                 staying,
                 tables={**staying.tables, **{state.schema.table: state for state in states}},
                 spans={**staying.spans, **joining.spans},
+                parked={**staying.parked, **joining.parked},
             )
             del streams[side.stream]
 
@@ -156,6 +157,47 @@ class MemoryTarget(MemoryStore):
         """Record it under the fence."""
         with self._database.changed:
             self._database.streams[claim.stream] = replace(self.held(claim), removing=True)
+
+    def parked(self, stream: str) -> Sequence[Parked]:
+        """The stream's parked keys."""
+        with self._database.changed:
+            row = self._database.streams.get(stream, StreamRow())
+            return sorted(row.parked.values(), key=lambda entry: (entry.table, repr(entry.key)))
+
+    def ask_retry(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Mark them."""
+        with self._database.changed:
+            meant = self._meant(stream, table, keys)
+            self._set_parked(stream, {place: replace(entry, asked=True) for place, entry in meant.items()})
+            return len(meant)
+
+    def drop_parked(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Forget them."""
+        with self._database.changed:
+            meant = self._meant(stream, table, keys)
+            self._set_parked(stream, {}, without=meant)
+            return len(meant)
+
+    def _meant(
+        self, stream: str, table: TableName | None, keys: Sequence[Key] | None
+    ) -> dict[tuple[TableName, Key], Parked]:
+        row = self._database.streams.get(stream, StreamRow())
+        return {
+            place: entry
+            for place, entry in row.parked.items()
+            if table in (None, entry.table) and (table is None or keys is None or entry.key in keys)
+        }
+
+    def _set_parked(
+        self,
+        stream: str,
+        changed: Mapping[tuple[TableName, Key], Parked],
+        without: Mapping[tuple[TableName, Key], Parked] | None = None,
+    ) -> None:
+        row = self._database.streams.get(stream)
+        if row is not None:
+            kept = {place: entry for place, entry in row.parked.items() if place not in (without or {})}
+            self._database.streams[stream] = replace(row, parked={**kept, **changed})
 
     def forget(self, stream: str) -> None:
         """Take the stream's row away, and what it had half-built aside."""
@@ -214,6 +256,7 @@ class MemoryApply:
         """Add rows."""
         names = state.schema.names
         tuples = tuples_of(rows, names)
+        self._refuse_nulls(state, tuples)
 
         def run(writing: Writing) -> None:
             table = self._target.table(state)
@@ -227,6 +270,7 @@ class MemoryApply:
         """Write rows by key."""
         schema = state.schema
         tuples = tuples_of(rows, schema.names)
+        self._refuse_nulls(state, tuples)
         written: list[Row] = []
         missing: list[Key] = []
         for row in tuples:
@@ -267,6 +311,27 @@ class MemoryApply:
         """Store states."""
         recorded = {state.schema.table: state for state in states}
         self._change(lambda row: replace(row, tables={**row.tables, **recorded}))
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Store parked keys; one that is there keeps its age."""
+
+        def change(row: StreamRow) -> StreamRow:
+            entries = dict(row.parked)
+            for entry in parked:
+                place = entry.table, entry.key
+                entries[place] = replace(entries.get(place, entry), reason=entry.reason, asked=False)
+            return replace(row, parked=entries)
+
+        self._change(change)
+
+    def unpark(self, table: TableName, keys: Sequence[Key]) -> None:
+        """Forget parked keys."""
+        places = {(table, key) for key in keys}
+        self._change(
+            lambda row: replace(
+                row, parked={place: entry for place, entry in row.parked.items() if place not in places}
+            )
+        )
 
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Store a ledger without rows."""
@@ -309,6 +374,13 @@ class MemoryApply:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._steps = []
+
+    def _refuse_nulls(self, state: TableState, rows: Sequence[Row]) -> None:
+        with self._target._database.changed:
+            columns = {column.name: column for column in self._target.table(state).schema.stored}
+        for at, name in enumerate(state.schema.names):
+            if not columns[name].nullable and any(row[at] is None for row in rows):
+                raise Unfit("write to", f"table {state.schema.table}", f"column {name} holds no NULL")
 
     def _change(self, change: Callable[[StreamRow], StreamRow]) -> None:
         def run(_: Writing) -> None:

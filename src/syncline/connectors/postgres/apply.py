@@ -20,8 +20,21 @@ import pyarrow.compute as pc
 from psycopg import pq, sql
 
 from ...connector import Claim
-from ...errors import Corruption, NeedsOperator, Transient
-from ...model import ARROW, Column, Identity, Kind, Mark, Position, Rows, Span, TableState
+from ...errors import Corruption, NeedsOperator, Transient, Unfit
+from ...model import (
+    ARROW,
+    Column,
+    Identity,
+    Key,
+    Kind,
+    Mark,
+    Parked,
+    Position,
+    Rows,
+    Span,
+    TableName,
+    TableState,
+)
 from . import ledger, unique
 from .catalog import Member
 from .codec import copy_text, rows_from_csv
@@ -79,20 +92,29 @@ class PostgresApply:
 
     def upsert(self, state: TableState, rows: Rows) -> Rows:
         """Stage, then write by key; unique values that change places are moved out of the way first."""
-        with self._mapped("write to", f"table {state.schema.table}"):
-            parts = [self._stage(state, part) for part in _by_unsent(rows)]
-            missing = [self._missing(state, part) for part in parts if not part.whole]
-            uniques = self._target.uniques(self._member(state), state.schema.key)
-            if not uniques:
-                self._write(state, parts)
-            else:
-                try:
-                    with self._connection.transaction():
-                        self._write(state, parts)
-                except psycopg.errors.UniqueViolation:
-                    for part in parts:
-                        self._vacate(state, part, uniques)
+        made, used = set(self._made), set(self._used)
+        try:
+            with self._mapped("write to", f"table {state.schema.table}"), self._connection.transaction():
+                return self._upsert(state, rows)
+        except BaseException:
+            # The savepoint took away the staging tables that were made since.
+            self._made, self._used = made, used
+            raise
+
+    def _upsert(self, state: TableState, rows: Rows) -> Rows:
+        parts = [self._stage(state, part) for part in _by_unsent(rows)]
+        missing = [self._missing(state, part) for part in parts if not part.whole]
+        uniques = self._target.uniques(self._member(state), state.schema.key)
+        if not uniques:
+            self._write(state, parts)
+        else:
+            try:
+                with self._connection.transaction():
                     self._write(state, parts)
+            except psycopg.errors.UniqueViolation:
+                for part in parts:
+                    self._vacate(state, part, uniques)
+                self._write(state, parts)
         return Rows.concat([rows_from_csv(state.schema.key_columns, b""), *missing])
 
     def delete(self, state: TableState, keys: Rows) -> None:
@@ -126,6 +148,18 @@ class PostgresApply:
         """Store states."""
         with self._mapped("record", f"tables of stream {self._claim.stream}"):
             ledger.record(self._connection, self._claim.stream, states)
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Store parked keys."""
+        with self._mapped("park", f"keys of stream {self._claim.stream}"):
+            ledger.park(self._connection, self._claim.stream, parked)
+
+    def unpark(self, table: TableName, keys: Sequence[Key]) -> None:
+        """Delete parked keys."""
+        with self._mapped("park", f"keys of table {table}"):
+            ledger.change_parked(
+                self._connection, "DELETE FROM syncline.parked", self._claim.stream, table, keys
+            )
 
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Store a table's spans."""
@@ -314,7 +348,7 @@ def _refuse_rounding(columns: Sequence[Column], rows: Rows, subject: str) -> Non
         longer = pc.fill_null(pc.match_substring_regex(cells, r"\.[0-9]{7}"), False)
         if pc.any(longer).as_py():
             cell = pc.filter(cells, longer)[0].as_py()
-            raise NeedsOperator(
+            raise Unfit(
                 "write to",
                 subject,
                 f"column {column.name} has {cell!r}, and PostgreSQL keeps microseconds",

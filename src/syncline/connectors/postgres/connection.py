@@ -22,7 +22,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ...errors import NeedsOperator, Refused, SynclineError, Transient
+from ...errors import NeedsOperator, Refused, SynclineError, Transient, Unfit
 
 Connection = psycopg.Connection[Any]
 
@@ -287,8 +287,8 @@ _MEANINGS: Final[Mapping[str, tuple[type[SynclineError], str]]] = {
     "42501": (Refused, ""),
     "53100": (NeedsOperator, "free disk space at the server"),
     "53": (NeedsOperator, "give the server more of what it lacks"),
-    "22": (NeedsOperator, "change the value at the source, or the column at the target"),
-    "23": (NeedsOperator, "take away the constraint at the target, or the row that it refuses"),
+    "22": (Unfit, "change the value at the source, or the column at the target"),
+    "23": (Unfit, "take away the constraint at the target, or the row that it refuses"),
 }
 
 

@@ -100,7 +100,7 @@ def enums(schema: Schema) -> Iterator[Type]:
         inner = column.type
         while inner.kind is Kind.ARRAY and inner.element is not None:
             inner = inner.element
-        if inner.kind is Kind.ENUM and inner.system == SYSTEM:
+        if inner.kind is Kind.ENUM and inner.system == SYSTEM and inner.labels:
             yield inner
 
 

@@ -24,14 +24,13 @@ def refusals(connection: Connection, schema: Schema) -> Sequence[str]:
     for column in ddl.carried(schema):
         type = wanted(column.type, schema.system)
         subject = f"column {column.name} ({column.type})"
-        foreign = column.type.kind in (Kind.OPAQUE, Kind.ARRAY) and schema.system != SYSTEM
-        if not type or (foreign and column.type.system != SYSTEM):
+        if not type:
             reasons.append(f"{subject} has no exact form in PostgreSQL")
         elif type.removesuffix("[]") not in made and not _has_type(connection, type):
             reasons.append(
                 f"{subject} needs the type {type}, which the target does not have; create it there"
             )
-        elif column.name in schema.key and type in ("json", "xml"):
+        elif column.name in schema.key and type.removesuffix("[]") in ("json", "xml"):
             reasons.append(f"{subject} cannot be part of a key in PostgreSQL")
     for enum in ddl.enums(schema):
         there = labels.get(enum.name)

@@ -3,6 +3,7 @@
     streams   one row a stream: fence, position, source; every transaction of the stream locks it
     tables    the state of each of a stream's tables
     spans     which spans of a table are copied
+    parked    keys whose rows could not be written, and why
 
 Everything here runs inside a transaction of the caller's. Names are the source's; `namespace` is '' where a
 table is in the source's default schema.
@@ -20,7 +21,7 @@ from psycopg.rows import class_row
 
 from ...connector import Claim
 from ...errors import Corruption, Superseded
-from ...model import Identity, Position, Schema, Span, SpanRecord, State, TableName, TableState
+from ...model import Identity, Key, Parked, Position, Schema, Span, SpanRecord, State, TableName, TableState
 from .connection import Connection
 
 VERSION = 1
@@ -59,6 +60,17 @@ CREATE TABLE syncline.spans (
     rows bigint,
     PRIMARY KEY (stream, namespace, name, number)
 );
+CREATE TABLE syncline.parked (
+    stream text NOT NULL,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    key jsonb NOT NULL,
+    reason text NOT NULL,
+    since text NOT NULL,
+    asked boolean NOT NULL DEFAULT false,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (stream, namespace, name, key)
+);
 COMMENT ON SCHEMA syncline IS 'what Syncline keeps of the streams that write to this database';
 """
 
@@ -95,7 +107,7 @@ def take_away(connection: Connection) -> None:
     connection.execute("LOCK TABLE syncline.streams IN ACCESS EXCLUSIVE MODE")
     if connection.execute(left).fetchone() is not None:
         return
-    connection.execute("DROP TABLE syncline.spans, syncline.tables, syncline.streams")
+    connection.execute("DROP TABLE syncline.parked, syncline.spans, syncline.tables, syncline.streams")
     empty = """SELECT pg_has_role(nspowner, 'USAGE')
                   AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)
                   AND NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid)
@@ -262,6 +274,45 @@ def record_span(connection: Connection, stream: str, table: TableName, number: i
         raise Corruption("record", f"span {number} of table {table}", why)
 
 
+def parked(connection: Connection, stream: str) -> list[Parked]:
+    """The parked keys of a stream."""
+    rows = connection.execute(
+        "SELECT namespace, name, key::text, reason, since, asked FROM syncline.parked WHERE stream = %s"
+        " ORDER BY namespace, name, parked_at, key",
+        [stream],
+    ).fetchall()
+    return [
+        Parked(TableName(name, namespace or None), Parked.load_key(key), *rest)
+        for namespace, name, key, *rest in rows
+    ]
+
+
+def park(connection: Connection, stream: str, entries: Sequence[Parked]) -> None:
+    """Store parked keys; one that is there gets the new reason."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO syncline.parked VALUES (%s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (stream, namespace, name, key)"
+            " DO UPDATE SET reason = excluded.reason, asked = false",
+            [(stream, *_key(entry.table), entry.dump_key(), entry.reason, entry.since) for entry in entries],
+        )
+
+
+def change_parked(
+    connection: Connection, change: str, stream: str, table: TableName | None, keys: Sequence[Key] | None
+) -> int:
+    """Run `change` (DELETE FROM … or UPDATE … SET …) over the parked keys that are meant; how many."""
+    conditions: list[str] = ["stream = %s"]
+    values: list[object] = [stream]
+    if table is not None:
+        conditions.append("(namespace, name) = (%s, %s)")
+        values += _key(table)
+    if table is not None and keys is not None:
+        conditions.append("key = ANY(%s::jsonb[])")
+        values.append([Parked(table, key, "", Position("")).dump_key() for key in keys])
+    return connection.execute(f"{change} WHERE {' AND '.join(conditions)}".encode(), values).rowcount
+
+
 def hand_over(connection: Connection, side: str, main: str) -> None:
     """Give a side stream's tables and spans to the main stream; the side stream is gone."""
     for statement in (
@@ -271,6 +322,7 @@ def hand_over(connection: Connection, side: str, main: str) -> None:
         " AND s.stream = %(side)s AND (m.namespace, m.name) = (s.namespace, s.name)",
         "UPDATE syncline.tables SET stream = %(main)s WHERE stream = %(side)s",
         "UPDATE syncline.spans SET stream = %(main)s WHERE stream = %(side)s",
+        "UPDATE syncline.parked SET stream = %(main)s WHERE stream = %(side)s",
         "DELETE FROM syncline.streams WHERE stream = %(side)s",
     ):
         connection.execute(statement.encode(), {"main": main, "side": side})
@@ -278,7 +330,7 @@ def hand_over(connection: Connection, side: str, main: str) -> None:
 
 def forget(connection: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
-    for table in ("spans", "tables", "streams"):
+    for table in ("parked", "spans", "tables", "streams"):
         connection.execute(f"DELETE FROM syncline.{table} WHERE stream = %s".encode(), [stream])
 
 

@@ -17,7 +17,7 @@ from . import catalog
 from .catalog import Member
 from .codec import rows_from_csv, texts_of
 from .connection import Address, Connection, Sessions
-from .types import SYSTEM, native
+from .types import SYSTEM, native, wanted
 
 COPY_TEXT: Final = "postgres-copy-text"
 """The lines of COPY's text format, as the server wrote them."""
@@ -34,13 +34,16 @@ _TEXT: Final = sql.SQL("(FORMAT text)")
 class PostgresStore:
     """A database through one session, which is made when it is first needed."""
 
-    capabilities = Capabilities(formats=(COPY_TEXT, ARROW), digests=(SERVER_DIGEST, CANONICAL), writers=4)
-
     def __init__(self, url: str) -> None:
         self._address = Address(url)
         self._sessions = Sessions(self._address)
         self._identity: Identity | None = None
         self._sorts: dict[Member, str] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """COPY's text passes through between two servers, which hash rows themselves."""
+        return Capabilities(formats=(COPY_TEXT, ARROW), digests=(SERVER_DIGEST, CANONICAL), writers=4)
 
     @property
     def name(self) -> str:
@@ -106,15 +109,22 @@ class PostgresStore:
     def read_keys(self, schema: Schema, keys: Rows) -> Rows:
         """The rows with these keys now, through a join with the keys."""
         arrays = [
-            sql.SQL("{}::text[]::{}[]").format(
-                sql.Literal(texts_of(keys.array(column.name), column.type).to_pylist()),
-                sql.SQL(native(column.type)),
+            sql.SQL("{}::text[]").format(
+                sql.Literal(texts_of(keys.array(column.name), column.type).to_pylist())
             )
             for column in schema.key_columns
         ]
-        query = sql.SQL("SELECT {} FROM {} JOIN unnest({}) AS syncline_keys ({}) USING ({})").format(
+        # Cast one by one: an array of arrays would be taken apart to the last element.
+        cast = [
+            sql.SQL("{0}::{1} AS {0}").format(sql.Identifier(column.name), sql.SQL(native(column.type)))
+            for column in schema.key_columns
+        ]
+        query = sql.SQL(
+            "SELECT {} FROM {} JOIN (SELECT {} FROM unnest({}) AS texts ({})) AS syncline_keys USING ({})"
+        ).format(
             _names(schema.names),
             self._source_of(schema.table),
+            sql.SQL(", ").join(cast),
             sql.SQL(", ").join(arrays),
             _names(schema.key),
             _names(schema.key),
@@ -286,11 +296,16 @@ def _names(names: Sequence[str]) -> sql.Composed:
 
 
 def _within(schema: Schema, span: Span) -> sql.Composable:
-    """The condition of a span: rows compared with literals of unknown type, which take the columns' types
-    and with them the server's own order, collations included."""
+    """The condition of a span: rows compared with literals of the columns' types, in the server's own order,
+    collations included."""
+    types = [sql.SQL(wanted(column.type, schema.system)) for column in schema.key_columns]
     conditions: list[sql.Composable] = []
     for operator, bound in ((">=", span.lower), ("<", span.upper)):
         if bound is not None:
-            values = sql.SQL(", ").join(map(sql.Literal, bound))
+            # A row type's text has no meaning by itself, and a domain's none as its base.
+            values = sql.SQL(", ").join(
+                sql.SQL("{}::{}").format(sql.Literal(cell), type)
+                for cell, type in zip(bound, types, strict=True)
+            )
             conditions.append(sql.SQL("({}) {} ({})").format(_names(schema.key), sql.SQL(operator), values))
     return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import psycopg
 from psycopg import sql
 
-from ...connector import Claim
+from ...connector import Capabilities, Claim
 from ...errors import Corruption, NeedsOperator, Transient
-from ...model import Mark, Schema, SpanRecord, TableName, TableState
+from ...model import Key, Mark, Parked, Schema, SpanRecord, TableName, TableState
 from . import ddl, fit, indexes, ledger, swap, unique
 from .apply import PostgresApply
 from .catalog import Member
@@ -31,6 +32,11 @@ class PostgresTarget(PostgresStore):
         self._stages: set[str] = set()
         self._staging: Connection | None = None
         self._uniques: dict[Member, list[unique.Unique]] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Foreign keys are checked where the role may not switch them off."""
+        return replace(super().capabilities, checks_references=not self.may_act_as_replica)
 
     def refusals(self, schema: Schema) -> Sequence[str]:
         """Names that are too long, and types that are not here."""
@@ -194,6 +200,22 @@ class PostgresTarget(PostgresStore):
         with self._mapped("remove", f"stream {claim.stream}") as connection, connection.transaction():
             ledger.hold(connection, claim, alone=True)
             ledger.mark_removing(connection, claim.stream)
+
+    def parked(self, stream: str) -> Sequence[Parked]:
+        """The stream's parked keys."""
+        with self._mapped("look for", f"parked keys of stream {stream}") as connection:
+            return ledger.parked(connection, stream) if ledger.exists(connection) else []
+
+    def ask_retry(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Mark them; the stream's owner looks for marks."""
+        with self._mapped("ask for", f"parked keys of stream {stream}") as connection:
+            change = "UPDATE syncline.parked SET asked = true"
+            return ledger.change_parked(connection, change, stream, table, keys)
+
+    def drop_parked(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Delete them."""
+        with self._mapped("drop", f"parked keys of stream {stream}") as connection:
+            return ledger.change_parked(connection, "DELETE FROM syncline.parked", stream, table, keys)
 
     def forget(self, stream: str) -> None:
         """Delete the stream's rows, drop what it was building aside; with the last stream everything."""

@@ -118,7 +118,8 @@ def canonical(oid: int, modifier: int, formatted: str, types: Mapping[int, Serve
 def _meaning(oid: int, modifier: int, types: Mapping[int, ServerType]) -> Type:
     own = types[oid]
     if own.sort == "d":
-        return _meaning(own.base, own.base_modifier, types)
+        # The labels are those of the enum below: nobody makes an enum by the domain's name.
+        return replace(_meaning(own.base, own.base_modifier, types), labels=())
     if own.sort == "e":
         return Type(Kind.ENUM, labels=tuple(own.labels), system=SYSTEM, name=qualified(own))
     if own.category == "A" and own.element in types and own.name not in ("int2vector", "oidvector"):

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from ...connector import Claim
-from ...errors import NeedsOperator
-from ...model import Identity, Mark, Position, Rows, Span, TableState, Type
+from ...errors import Unfit
+from ...model import Identity, Key, Mark, Parked, Position, Rows, Span, TableName, TableState, Type
 from . import ledger
 from .catalog import unique_indexes
 from .codec import encode
@@ -45,7 +45,7 @@ class SqliteApply:
             raise
 
     def load(self, state: TableState, rows: Rows) -> None:
-        """Plain inserts; NeedsOperator when a row collides with one that is there."""
+        """Plain inserts; Unfit when a row collides with one that is there."""
         names = ", ".join(map(quote, rows.columns))
         marks = ", ".join("?" * len(rows.columns))
         sql = f"INSERT INTO {quote(_name(state))} ({names}) VALUES ({marks})"
@@ -57,16 +57,14 @@ class SqliteApply:
     def upsert(self, state: TableState, rows: Rows) -> Rows:
         """Whole rows by INSERT … ON CONFLICT of the key, rows with unsent cells by UPDATE of the sent
         ones. Where rows swap unique values, the values are moved out of the way first (Race 6)."""
-        self._db.execute("SAVEPOINT rows")
         try:
-            missing = self._upsert(state, rows)
+            with self._db.savepoint():
+                return self._upsert(state, rows)
         except sqlite3.IntegrityError as error:
-            self._db.execute("ROLLBACK TO rows")
             if not is_unique_violation(error):
                 raise self._refused(state, error) from None
-            missing = self._upsert_apart(state, rows)
-        self._db.execute("RELEASE rows")
-        return missing
+        with self._db.savepoint():
+            return self._upsert_apart(state, rows)
 
     def delete(self, state: TableState, keys: Rows) -> None:
         """By key; absent ones are no error."""
@@ -81,6 +79,14 @@ class SqliteApply:
     def record(self, states: Sequence[TableState]) -> None:
         """Store the states of these tables."""
         ledger.write_states(self._db, self._claim.stream, states)
+
+    def park(self, parked: Sequence[Parked]) -> None:
+        """Store parked keys."""
+        ledger.park(self._db, self._claim.stream, parked)
+
+    def unpark(self, table: TableName, keys: Sequence[Key]) -> None:
+        """Delete parked keys."""
+        ledger.change_parked(self._db, f"DELETE FROM {ledger.PARKED}", self._claim.stream, table, keys)
 
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Put a table's spans into the ledger, in place of any that are there."""
@@ -180,9 +186,9 @@ class SqliteApply:
         except sqlite3.IntegrityError as error:
             raise self._refused(state, error) from None
 
-    def _refused(self, state: TableState, error: sqlite3.IntegrityError) -> NeedsOperator:
+    def _refused(self, state: TableState, error: sqlite3.IntegrityError) -> Unfit:
         remedy = "remove the constraint or the row that stands in the way at the target"
-        return NeedsOperator("write to", f"{_name(state)} of {self._db.subject}", str(error), remedy)
+        return Unfit("write to", f"{_name(state)} of {self._db.subject}", str(error), remedy)
 
 
 def _name(state: TableState) -> str:

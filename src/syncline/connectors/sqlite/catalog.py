@@ -164,7 +164,7 @@ def _problem(schema: Schema, uniques: Sequence[Unique]) -> str:
     foreign = {name for unique in uniques for name in unique.collations if name.upper() not in _COLLATIONS}
     if foreign:
         return f"its index uses the collation {sorted(foreign)[0]}, which only the application has"
-    if any(column.type.kind is Kind.OPAQUE for column in schema.key_columns):
+    if any(column.type.kind is Kind.OPAQUE and column.type.system == SYSTEM for column in schema.key_columns):
         return "a column of its key has no declared type; declare one"
     return ""
 

@@ -2,7 +2,7 @@
 
 SQLite keeps a storage class with every value, whatever the column declares. A column of values whose
 classes and forms are all the canonical ones becomes an array at once; only a column that holds others is
-looked at value by value, and a value that means nothing in its canonical type raises NeedsOperator with
+looked at value by value, and a value that means nothing in its canonical type raises Unfit with
 table, column, value and key.
 """
 
@@ -19,18 +19,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...errors import NeedsOperator
+from ...errors import Unfit
 from ...model import Column, Kind, Rows, Schema
 from ...model.types import INTEGERS
+from .declared import SYSTEM
 
 Values = Sequence[Any]
 
-_DATE = r"\d{4,}-\d\d-\d\d"
-_TIME = r"\d\d:\d\d:\d\d(\.\d{0,5}[1-9])?"
+# What another system would read as another value (a 60th second, year 02024, -0) is none of these forms.
+_DATE = r"(\d{4}|[1-9]\d{4,6})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{0,5}[1-9])?"
 _FORMS: dict[Kind, str] = {
-    Kind.DECIMAL: r"^(-?\d+(\.\d+)?|NaN|-?Infinity)$",
+    Kind.DECIMAL: r"^(0(\.\d+)?|-?[1-9]\d*(\.\d+)?|-0\.0*[1-9]\d*|NaN|-?Infinity)$",
     Kind.DATE: rf"^(-?infinity|{_DATE}( BC)?)$",
-    Kind.TIME: rf"^{_TIME}$",
+    Kind.TIME: rf"^({_TIME}|24:00:00)$",
     Kind.TIMESTAMP: rf"^(-?infinity|{_DATE} {_TIME}( BC)?)$",
     Kind.TIMESTAMPTZ: rf"^(-?infinity|{_DATE} {_TIME}\+00( BC)?)$",
     Kind.UUID: r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
@@ -47,6 +49,9 @@ _BITS = {
 }
 _NONE = type(None)
 _FRACTION = re.compile(r"\.(\d+)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|NaN|-?Infinity", re.ASCII)
+_MOST_DIGITS = 150_000
+"""More than any system's decimals have: '1e999999999' is a short text of a very long number."""
 
 
 def decode(
@@ -90,17 +95,14 @@ def read_literal(text: str) -> Any:
 
 
 def _decode(schema: Schema, column: Column, values: Values, keys: Sequence[Values]) -> pa.Array:
-    kind, classes = column.type.kind, set(map(type, values))
+    classes = set(map(type, values))
     try:
         array = _at_once(column, values, classes - {_NONE})
         if array is not None:
             return array
     except (pa.ArrowInvalid, OverflowError):
         array = None  # some value does not fit: found below, to be named
-    one: Callable[[Any], Any] = _ONE.get(kind, _text)
-    if kind in INTEGERS:
-        low, high = _BITS[kind]
-        one = _ranged(low, high)
+    one = _reader(column)
     decoded: list[Any] = []
     for index, value in enumerate(values):
         try:
@@ -109,6 +111,20 @@ def _decode(schema: Schema, column: Column, values: Values, keys: Sequence[Value
             row = tuple(cells[index] for cells in keys)
             raise _unfit(schema, column, _shown(value), row) from None
     return pa.array(decoded, column.type.arrow)
+
+
+def _reader(column: Column) -> Callable[[Any], Any]:
+    kind = column.type.kind
+    if kind in INTEGERS:
+        return _ranged(*_BITS[kind])
+    if _is_own(column):
+        return write_literal
+    return _ONE.get(kind, _text)
+
+
+def _is_own(column: Column) -> bool:
+    """Whether its cells are stored values of any class, as literals."""
+    return column.type.kind is Kind.OPAQUE and column.type.system == SYSTEM
 
 
 def _at_once(column: Column, values: Values, classes: set[type]) -> pa.Array | None:
@@ -121,13 +137,17 @@ def _at_once(column: Column, values: Values, classes: set[type]) -> pa.Array | N
         low, high = _BITS[kind]
         found = pc.min_max(array).as_py()
         return array if low <= found["min"] and found["max"] <= high else None
-    if kind is Kind.FLOAT64 and classes == {float}:
-        return pc.add(pa.array(values, pa.float64()), 0.0)  # a table never shows the -0.0 it was given
+    if kind is Kind.BOOL and classes == {int}:
+        array = pa.array(values, pa.int64())
+        found = pc.min_max(array).as_py()
+        return pc.equal(array, 1) if found["min"] >= 0 and found["max"] <= 1 else None
+    if kind in (Kind.FLOAT32, Kind.FLOAT64) and classes == {float}:
+        wide = pc.add(pa.array(values, pa.float64()), 0.0)  # a table never shows the -0.0 it was given
+        array = pc.cast(wide, column.type.arrow, safe=False)
+        return array if pc.all(pc.equal(pc.cast(array, pa.float64()), wide)).as_py() else None
     if kind is Kind.BYTES and classes == {bytes}:
         return pa.array(values, pa.binary())
-    if classes != {str} or kind in (Kind.OPAQUE, Kind.BOOL, Kind.FLOAT32, Kind.BYTES) or kind in INTEGERS:
-        return None
-    if kind is Kind.FLOAT64:
+    if classes != {str} or _is_own(column) or column.type.arrow != pa.string():
         return None
     array = pa.array(values, pa.string())
     form = _FORMS.get(kind)
@@ -181,10 +201,14 @@ def _bytes(value: Any) -> bytes:
 def _decimal(value: Any) -> str:
     if isinstance(value, bytes):
         raise ValueError
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        raise ValueError
     number = Decimal(value.strip()) if isinstance(value, str) else Decimal(repr(value))
     if not number.is_finite():
-        return {"Infinity": "Infinity", "-Infinity": "-Infinity", "NaN": "NaN"}[str(number)]
-    text = format(number, "f")
+        return str(number)
+    if abs(int(number.as_tuple().exponent)) > _MOST_DIGITS:
+        raise ValueError
+    text = format(number if number else number.copy_abs(), "f")
     # A REAL prints 5.0 for five: the digits behind the point are the printer's, not the number's.
     return text.removesuffix(".0") if isinstance(value, float) else text
 
@@ -201,12 +225,16 @@ def _fraction(text: str) -> str:
     return _FRACTION.sub(shorten, text)
 
 
+def _has_form(kind: Kind, text: str) -> bool:
+    return re.fullmatch(_FORMS[kind], text, re.ASCII) is not None and not text.endswith("\n")
+
+
 def _moment(value: Any) -> datetime:
     return datetime.fromisoformat(_fraction(_text(value).strip().replace(",", ".")))
 
 
 def _timestamp(value: Any) -> str:
-    if re.match(_FORMS[Kind.TIMESTAMP], _text(value)):
+    if _has_form(Kind.TIMESTAMP, _text(value)):
         return str(value)
     moment = _moment(value)
     if moment.tzinfo is not None:
@@ -215,7 +243,7 @@ def _timestamp(value: Any) -> str:
 
 
 def _timestamptz(value: Any) -> str:
-    if re.match(_FORMS[Kind.TIMESTAMPTZ], _text(value)):
+    if _has_form(Kind.TIMESTAMPTZ, _text(value)):
         return str(value)
     moment = _moment(value)
     if moment.tzinfo is None:
@@ -224,13 +252,13 @@ def _timestamptz(value: Any) -> str:
 
 
 def _date(value: Any) -> str:
-    if re.match(_FORMS[Kind.DATE], _text(value)):
+    if _has_form(Kind.DATE, _text(value)):
         return str(value)
     return date.fromisoformat(value).isoformat()
 
 
 def _time(value: Any) -> str:
-    if re.match(_FORMS[Kind.TIME], _text(value)):
+    if _has_form(Kind.TIME, _text(value)):
         return str(value)
     moment = time.fromisoformat(_fraction(value))
     if moment.tzinfo is not None:
@@ -244,6 +272,8 @@ def _uuid(value: Any) -> str:
 
 def _json(value: Any) -> str:
     if isinstance(value, bytes):
+        raise ValueError
+    if isinstance(value, float) and math.isinf(value):
         raise ValueError
     return value if isinstance(value, str) else repr(value)  # a column named JSON turns '1' into 1
 
@@ -260,7 +290,6 @@ _ONE: dict[Kind, Callable[[Any], Any]] = {
     Kind.TIMESTAMPTZ: _timestamptz,
     Kind.UUID: _uuid,
     Kind.JSON: _json,
-    Kind.OPAQUE: write_literal,
 }
 
 
@@ -272,7 +301,7 @@ def _encode(schema: Schema, rows: Rows, name: str) -> list[Any]:
             return [None if value is None else str(value) for value in values]
         case Kind.FLOAT32 | Kind.FLOAT64:
             _refuse_floats(schema, column, rows, values)
-        case Kind.OPAQUE:
+        case Kind.OPAQUE if _is_own(column):
             return [None if value is None else read_literal(value) for value in values]
     return values
 
@@ -295,9 +324,9 @@ def _shown(value: Any) -> str:
 
 def _unfit(
     schema: Schema, column: Column, shown: str, key: tuple[Any, ...], operation: str = "read"
-) -> NeedsOperator:
+) -> Unfit:
     where = ", ".join(f"{name}={write_literal(cell)}" for name, cell in zip(schema.key, key, strict=False))
-    return NeedsOperator(
+    return Unfit(
         operation,
         f"{schema.table}.{column.name}",
         f"the row {where or 'in question'} holds {shown}"

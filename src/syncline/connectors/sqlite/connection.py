@@ -160,6 +160,19 @@ class Connection:
                     raise
 
     @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A block of the open transaction that any exception undoes, and nothing else of it."""
+        self.execute("SAVEPOINT rows")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO rows")
+                self._db.execute("RELEASE rows")
+            raise
+        self.execute("RELEASE rows")
+
+    @contextmanager
     def write(self, notice: Callable[[str], None] | None = None, endless: bool = False) -> Iterator[None]:
         """A write transaction around a block: committed at its end, rolled back by any exception."""
         self.begin(notice, endless)

@@ -11,6 +11,11 @@ changes a canonical value, and so that reading them back gives the same canonica
     date, time, timestamp(tz)     DATE, TIME, TIMESTAMP, TIMESTAMPTZ: no such text looks like a number
     decimal, uuid, json, enum     DECIMAL_TEXT(p,s), UUID_TEXT, JSON_TEXT, ENUM_TEXT
     interval                      DURATION_TEXT ('INTERVAL' has the letters INT, and so integer affinity)
+    array                         ARRAY_TEXT(what is declared for its element)
+    opaque of another system      OPAQUE_TEXT(the system:its name of the type)
+
+The last two name what may have the letters INT, or signs that a type has only between quotes: a tilde keeps
+letters apart (`OPAQUE_TEXT(postgres:poin~t)`), and `spell` sets the quotes.
 
 A type that an application declared otherwise keeps its declaration in `Type.name`, so that a copy in
 another SQLite file is declared the same. A declared type that is none of these and says nothing (none at
@@ -23,6 +28,7 @@ import re
 from dataclasses import replace
 
 from ...model import Kind, Type
+from .connection import quote
 
 SYSTEM = "sqlite"
 
@@ -67,8 +73,10 @@ _NAMED: dict[str, Kind] = {name: kind for kind, name in _WRITTEN.items()} | {
     "BYTEA": Kind.BYTES,
 }
 _SHAPE = re.compile(
-    r"^(?P<name>[^(]*?)\s*(?:\(\s*(?P<first>\d+)\s*(?:,\s*(?P<second>\d+)\s*)?\)\s*(?P<rest>.*))?$"
+    r"^(?P<name>[^(]*?)\s*(?:\(\s*(?P<first>\d+)\s*(?:,\s*(?P<second>[+-]?\d+)\s*)?\)\s*(?P<rest>.*))?$"
 )
+_NAMING = re.compile(r"(ARRAY|OPAQUE)_TEXT\((.*)\)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z_][\w ]*(\(\s*[+-]?\d+\s*(,\s*[+-]?\d+\s*)?\))?", re.ASCII)
 
 
 def affinity(declared: str) -> str:
@@ -85,8 +93,19 @@ def affinity(declared: str) -> str:
 
 def declare(kind: Type) -> str:
     """The declared type that holds this canonical type exactly; KeyError for one that has none."""
+    written = _declare(kind)
+    if kind.system != SYSTEM and kind.kind in (Kind.ARRAY, Kind.OPAQUE):
+        return re.sub("(in)(t)", r"\1~\2", written.replace("~", "~~"), flags=re.IGNORECASE)
+    return written
+
+
+def _declare(kind: Type) -> str:
     if kind.system == SYSTEM:
         return kind.name
+    if kind.kind is Kind.ARRAY and kind.element is not None:
+        return f"ARRAY_TEXT({_declare(kind.element)})"
+    if kind.kind is Kind.OPAQUE and kind.system and kind.name:
+        return f"OPAQUE_TEXT({kind.system}:{kind.name})"
     written = _WRITTEN[kind.kind]
     if kind.kind is Kind.TEXT and kind.length is not None:
         return f"VARCHAR({kind.length})"
@@ -97,6 +116,11 @@ def declare(kind: Type) -> str:
     return written
 
 
+def spell(declared: str) -> str:
+    """A declared type as a statement names it: between quotes where it is more than words and numbers."""
+    return declared if not declared or _PLAIN.fullmatch(declared) else quote(declared)
+
+
 def as_stored(kind: Type) -> Type:
     """The type of a column whose values travel as they are stored, whatever their class and spelling."""
     return Type(Kind.OPAQUE, system=SYSTEM, name=declare(kind))
@@ -104,11 +128,19 @@ def as_stored(kind: Type) -> Type:
 
 def holds(kind: Type) -> bool:
     """Whether SQLite has an exact form for this type."""
+    if kind.kind is Kind.ARRAY and kind.system != SYSTEM:
+        return kind.element is not None and holds(kind.element)
+    if kind.kind is Kind.OPAQUE:
+        return bool(kind.system == SYSTEM or (kind.system and kind.name))
     return kind.kind in _WRITTEN or kind.system == SYSTEM
 
 
 def canonical(declared: str) -> Type:
     """What a declared type means; with the declaration as `name` where `declare` would write another."""
+    if _NAMING.fullmatch(declared):
+        named = _named(re.sub("~(.)", r"\1", declared, flags=re.DOTALL))
+        if named is not None and declare(named) == declared:
+            return named
     text = " ".join(declared.upper().split())
     shape = _SHAPE.match(text)
     if shape is None:
@@ -128,6 +160,18 @@ def canonical(declared: str) -> Type:
     if meaning.system or text in (declare(meaning), "BIGINT"):
         return meaning
     return replace(meaning, system=SYSTEM, name=declared)
+
+
+def _named(written: str) -> Type | None:
+    """The array or the other system's type that `_declare` wrote; None when it did not write this."""
+    found = _NAMING.fullmatch(written)
+    if found is None:
+        return None
+    if found[1] == "OPAQUE":
+        system, _, name = found[2].partition(":")
+        return Type(Kind.OPAQUE, system=system, name=name) if system != SYSTEM and system and name else None
+    element = _named(found[2]) or canonical(found[2])
+    return None if element.system == SYSTEM else Type(Kind.ARRAY, element=element)
 
 
 def _by_affinity(declared: str, name: str, length: int | None) -> Type:

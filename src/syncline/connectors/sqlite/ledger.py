@@ -3,6 +3,7 @@
     _syncline_streams   stream, fence, position, source, removing
     _syncline_tables    stream, tbl and the members of a TableState
     _syncline_spans     stream, tbl, number, span, rows (NULL until they are in the target)
+    _syncline_parked    stream, tbl, key and the other members of a Parked
 
 Every function works in the transaction that is open, or reads.
 """
@@ -16,13 +17,14 @@ import orjson
 
 from ...connector import Claim
 from ...errors import Corruption, Superseded
-from ...model import Identity, Position, Schema, Span, SpanRecord, State, TableName, TableState
+from ...model import Identity, Key, Parked, Position, Schema, Span, SpanRecord, State, TableName, TableState
 from .catalog import PREFIX
 from .connection import Connection
 from .meta import STREAMS
 
 TABLES = f"{PREFIX}tables"
 SPANS = f"{PREFIX}spans"
+PARKED = f"{PREFIX}parked"
 
 
 def create_ledger(db: Connection) -> None:
@@ -40,13 +42,17 @@ def create_ledger(db: Connection) -> None:
         f"CREATE TABLE IF NOT EXISTS {SPANS} (stream TEXT, tbl TEXT, number INTEGER,"
         " span TEXT NOT NULL, rows INTEGER, PRIMARY KEY (stream, tbl, number))"
     )
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS {PARKED} (stream TEXT, tbl TEXT, key TEXT, reason TEXT NOT NULL,"
+        " since TEXT NOT NULL, asked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stream, tbl, key))"
+    )
 
 
 def drop_ledger_if_unused(db: Connection) -> bool:
     """Take it away when it holds no stream; whether it did."""
     if db.value(f"SELECT count(*) FROM {STREAMS}"):
         return False
-    for table in (STREAMS, TABLES, SPANS):
+    for table in (STREAMS, TABLES, SPANS, PARKED):
         db.execute(f"DROP TABLE IF EXISTS {table}")
     return True
 
@@ -170,14 +176,54 @@ def read_spans(db: Connection, stream: str, table: TableName) -> list[SpanRecord
     return [SpanRecord(Span.from_json(orjson.loads(span)), copied) for span, copied in rows]
 
 
-def move_spans(db: Connection, stream: str, to: str) -> None:
-    """Give a stream's spans to another stream."""
-    db.execute(f"UPDATE {SPANS} SET stream = ? WHERE stream = ?", (to, stream))
+def hand_over(db: Connection, stream: str, to: str) -> None:
+    """Give a stream's spans and parked keys to another stream."""
+    for table in (SPANS, PARKED):
+        db.execute(f"UPDATE {table} SET stream = ? WHERE stream = ?", (to, stream))
+
+
+def read_parked(db: Connection, stream: str) -> list[Parked]:
+    """The parked keys of a stream."""
+    sql = f"SELECT tbl, key, reason, since, asked FROM {PARKED} WHERE stream = ? ORDER BY tbl, rowid"
+    return [
+        Parked(
+            TableName.from_json(orjson.loads(table)),
+            Parked.load_key(key),
+            reason,
+            Position(since),
+            bool(asked),
+        )
+        for table, key, reason, since, asked in db.rows(sql, (stream,))
+    ]
+
+
+def park(db: Connection, stream: str, entries: Sequence[Parked]) -> None:
+    """Store parked keys; one that is there gets the new reason."""
+    db.execute_many(
+        f"INSERT INTO {PARKED} VALUES (?, ?, ?, ?, ?, 0)"
+        " ON CONFLICT (stream, tbl, key) DO UPDATE SET reason = excluded.reason, asked = 0",
+        [(stream, table_text(entry.table), entry.dump_key(), entry.reason, entry.since) for entry in entries],
+    )
+
+
+def change_parked(
+    db: Connection, change: str, stream: str, table: TableName | None, keys: Sequence[Key] | None
+) -> int:
+    """Run `change` (DELETE FROM … or UPDATE … SET …) over the parked keys that are meant; how many."""
+    if table is None:
+        return db.execute(f"{change} WHERE stream = ?", (stream,)).rowcount
+    where = f"{change} WHERE stream = ? AND tbl = ?"
+    if keys is None:
+        return db.execute(where, (stream, table_text(table))).rowcount
+    texts = [Parked(table, key, "", Position("")).dump_key() for key in keys]
+    return sum(
+        db.execute(f"{where} AND key = ?", (stream, table_text(table), text)).rowcount for text in texts
+    )
 
 
 def forget_stream(db: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
-    for table in (STREAMS, TABLES, SPANS):
+    for table in (STREAMS, TABLES, SPANS, PARKED):
         db.execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))
 
 

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from ...model import Batch, Changes, Mark, Position, Rows, Schema, SchemaChange, Segment, TableName
+from ...errors import Unfit
+from ...model import (
+    Batch,
+    Changes,
+    Mark,
+    Position,
+    Refusal,
+    Rows,
+    Schema,
+    SchemaChange,
+    Segment,
+    TableName,
+)
 from ...model.batch import DELETE, INSERT, UPDATE, Path
 from .catalog import describe
 from .codec import decode
 from .connection import Connection
 from .declared import declare
-from .store import close_cursor, refuse_null_keys
+from .store import close_cursor, decode_rows, refuse_null_keys
 from .triggers import LOG, SHAPES, find_shape, triggers_missing
 
 _FETCH_ROWS = 64
@@ -198,27 +210,55 @@ class LogReader:
     def _changes(self, table: TableName, page: _Page) -> Changes:
         """The changes of one table as columns."""
         schema = next(followed.schema for followed in self._tables if followed.schema.table == table)
-        at = [schema.names.index(name) for name in schema.key]
-        none_before, none_after = (None,) * len(schema.key), (None,) * len(schema.stored)
-        kinds, before, after, keys = bytearray(), list[Cells](), list[Cells](), list[Cells]()
-        for op, old, row in page.rows[table]:
-            key = tuple(row[place] for place in at) if row else old
-            moved = op == "U" and not _same(old, key)
-            kinds.append({"I": INSERT, "U": UPDATE, "D": DELETE}[op])
-            before.append(old if op == "D" or moved else none_before)
-            after.append(row or none_after)
-            keys.append(key)
-        key_cells = list(zip(*keys, strict=True))
-        refuse_null_keys(schema, schema.key_columns, key_cells)
-        gone = pa.array([kind == DELETE for kind in kinds], pa.bool_())
-        kept = pa.array([cells is none_before for cells in before], pa.bool_())
-        return Changes(
-            table=table,
-            kinds=bytes(kinds),
-            before=_rows(schema, schema.key, before, kept, key_cells),
-            after=_rows(schema, schema.names, after, gone, key_cells),
-            path=page.paths[table],
-        )
+        try:
+            return _tell(schema, page.rows[table], page.paths[table])
+        except Unfit:
+            fit, refused = _part_unfit(schema, page.rows[table])
+            changes = _tell(schema, fit, page.paths[table])
+            return replace(changes, after=replace(changes.after, refused=refused))
+
+
+def _tell(schema: Schema, rows: Sequence[Told], path: Path) -> Changes:
+    none_before, none_after = (None,) * len(schema.key), (None,) * len(schema.stored)
+    kinds, before, after, keys = bytearray(), list[Cells](), list[Cells](), list[Cells]()
+    for op, old, row in rows:
+        key = _key_of(schema, row) if row else old
+        moved = op == "U" and not _same(old, key)
+        kinds.append({"I": INSERT, "U": UPDATE, "D": DELETE}[op])
+        before.append(old if op == "D" or moved else none_before)
+        after.append(row or none_after)
+        keys.append(key)
+    key_cells = list(zip(*keys, strict=True)) if keys else [()] * len(schema.key)
+    refuse_null_keys(schema, schema.key_columns, key_cells)
+    gone = pa.array([kind == DELETE for kind in kinds], pa.bool_())
+    kept = pa.array([cells is none_before for cells in before], pa.bool_())
+    return Changes(
+        table=schema.table,
+        kinds=bytes(kinds),
+        before=_rows(schema, schema.key, before, kept, key_cells),
+        after=_rows(schema, schema.names, after, gone, key_cells),
+        path=path,
+    )
+
+
+def _part_unfit(schema: Schema, rows: Sequence[Told]) -> tuple[list[Told], tuple[Refusal, ...]]:
+    """The rows that can be told, and the others by their keys: these are read again by whoever applies the
+    log. Of one that came from another key the leaving is told."""
+    fit: list[Told] = []
+    refused: list[Refusal] = []
+    for op, old, row in rows:
+        unfit = decode_rows(schema, [(*row, *_key_of(schema, row))]).refused if row else ()
+        if not unfit:
+            fit.append((op, old, row))
+            continue
+        refused += unfit
+        if op == "U" and not _same(old, _key_of(schema, row)):
+            fit.append(("D", old, ()))
+    return fit, tuple(refused)
+
+
+def _key_of(schema: Schema, row: Cells) -> Cells:
+    return tuple(row[at] for at in map(schema.names.index, schema.key))
 
 
 def shape_changed(db: Connection, schema: Schema) -> str:
@@ -252,5 +292,6 @@ def _rows(
     schema: Schema, names: Sequence[str], rows: list[Cells], unsent: pa.Array, keys: Sequence[Sequence[Any]]
 ) -> Rows:
     columns = [schema.column(name) for name in names]
-    sent = decode(schema, columns, list(zip(*rows, strict=True)), keys)
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    sent = decode(schema, columns, cells, keys)
     return Rows.of(sent.columns, sent.arrays, [unsent] * len(columns))

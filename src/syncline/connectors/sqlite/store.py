@@ -13,13 +13,14 @@ from typing import Any
 import pyarrow as pa
 
 from ...connector import Capabilities
-from ...errors import NeedsOperator, Refused
+from ...errors import NeedsOperator, Refused, Unfit
 from ...model import (
     ARROW,
     CANONICAL,
     Column,
     Digest,
     Identity,
+    Refusal,
     Rows,
     Schema,
     Span,
@@ -106,8 +107,7 @@ class SqliteStore:
     def read(
         self, schema: Schema, span: Span, *, format: str = ARROW, max_bytes: int = 8 << 20
     ) -> Iterator[Rows]:
-        """The rows of a span, in no order, from one statement; NeedsOperator for a value that is none of
-        its column's type, and for NULL in a key."""
+        """The rows of a span, in no order, from one statement; NeedsOperator for NULL in a key."""
         if format != ARROW:
             raise Refused("read", f"{schema.table} as {format}", f"{self.name} gives only {ARROW}")
         condition, values = _within(schema, span)
@@ -193,12 +193,20 @@ def select_keys(db: Connection, schema: Schema, keys: Sequence[tuple[Any, ...]])
 
 
 def decode_rows(schema: Schema, found: Sequence[tuple[Any, ...]]) -> Rows:
-    """Rows from what was selected as the carried columns and then the key's."""
+    """Rows from what was selected as the carried columns and then the key's. A row with a value that is
+    none of its column's type is refused by its key; Unfit when that cannot be told either."""
     width = len(schema.stored)
     cells = list(zip(*found, strict=True)) if found else [()] * (width + len(schema.key))
     keys = cells[width:]
     refuse_null_keys(schema, schema.key_columns, keys)
-    return decode(schema, schema.stored, cells[:width], keys)
+    try:
+        return decode(schema, schema.stored, cells[:width], keys)
+    except Unfit as error:
+        if len(found) == 1:
+            (key,) = decode(schema, schema.key_columns, keys, keys).tuples()
+            return replace(decode_rows(schema, []), refused=(Refusal(key, error.reason),))
+        middle = len(found) // 2
+        return Rows.concat([decode_rows(schema, found[:middle]), decode_rows(schema, found[middle:])])
 
 
 def refuse_null_keys(schema: Schema, columns: Sequence[Column], keys: Sequence[Sequence[Any]]) -> None:

@@ -8,14 +8,14 @@ from ...model import Column, ForeignKey, Index, Kind, Schema, TableName
 from ...model.types import INTEGERS
 from .catalog import PREFIX, describe
 from .connection import Connection, quote
-from .declared import SYSTEM, affinity, declare, holds
+from .declared import SYSTEM, affinity, declare, holds, spell
 from .store import place
 
 _ACTIONS = {"NO ACTION", "RESTRICT", "CASCADE", "SET NULL", "SET DEFAULT"}
 _NUMBER = re.compile(r"^\(?\s*'?(-?\d+(?:\.\d+)?)'?\s*\)?(?:::[\w ]+(?:\(\d+(?:,\s*\d+)?\))?)?$")
-_STRING = re.compile(r"^('(?:[^']|'')*')(?:::(?:[\w \".]+)(?:\(\d+(?:,\s*\d+)?\))?)?$")
+_STRING = re.compile(r"^('(?:[^']|'')*')(?:::(?:[\w \".]+)(?:\(\d+(?:,\s*\d+)?\))?(?:\[\])?)?$")
 _NOW = re.compile(r"^(now\(\)|current_timestamp|localtimestamp)(\(\d\))?$", re.IGNORECASE)
-_TEXTUAL = {Kind.TEXT, Kind.ENUM, Kind.JSON, Kind.UUID}
+_TEXTUAL = {Kind.TEXT, Kind.ENUM, Kind.JSON, Kind.UUID, Kind.ARRAY, Kind.OPAQUE}
 _FLOATS = {Kind.FLOAT32, Kind.FLOAT64}
 
 
@@ -60,7 +60,7 @@ def create_indexes(db: Connection, schema: Schema, table: str) -> list[str]:
 def refusals(schema: Schema) -> list[str]:
     """A sentence for each column whose type has no exact form in SQLite."""
     return [
-        f"column {column.name} ({column.type}) has no exact form in SQLite yet;"
+        f"column {column.name} ({column.type}) has no exact form in SQLite;"
         f" leave the table out with --exclude {schema.table}"
         for column in schema.stored
         if not holds(column.type)
@@ -111,7 +111,7 @@ def _column_line(schema: Schema, column: Column, alias: str | None) -> str:
     declared = declare(column.type)
     if schema.key == (column.name,) and declared.upper() == "INTEGER":
         declared = "BIGINT"  # INTEGER as the only key would number itself
-    line = f"{quote(column.name)} {declared}".rstrip()
+    line = f"{quote(column.name)} {spell(declared)}".rstrip()
     if not column.nullable or column.name in schema.key:
         line += " NOT NULL"
     default = _default(schema.system, column)
@@ -181,7 +181,7 @@ def _has_body(db: Connection, table: str, body: str) -> bool:
 def _fits(wanted: Column, found: Column) -> bool:
     """Whether the found column keeps every value of the wanted type as it is."""
     declared, there = declare(wanted.type), declare(found.type)
-    if wanted.type.kind is Kind.OPAQUE:
+    if wanted.type.kind is Kind.OPAQUE and wanted.type.system == SYSTEM:
         return affinity(there) == affinity(declared)
     if wanted.type.kind in INTEGERS - {Kind.UINT64}:
         return affinity(there) == "INTEGER"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ...connector import Claim
 from ...errors import Corruption, Superseded
-from ...model import Identity, Mark, Schema, SpanRecord, TableName, TableState
+from ...model import Identity, Key, Mark, Parked, Schema, SpanRecord, TableName, TableState
 from . import ledger
 from .apply import SqliteApply
 from .catalog import PREFIX, describe, rowid_alias
@@ -155,7 +155,7 @@ class SqliteTarget(SqliteStore):
             if side.position != main.position:
                 reason = f"it stands at {side.position}, the main stream at {main.position}"
                 raise Corruption("join", side.stream, reason, "run again")
-            ledger.move_spans(self._db, side.stream, main.stream)
+            ledger.hand_over(self._db, side.stream, main.stream)
             ledger.forget_stream(self._db, side.stream)
             ledger.write_states(self._db, main.stream, states)
 
@@ -182,6 +182,27 @@ class SqliteTarget(SqliteStore):
             ledger.check_fence(self._db, claim)
             sql = f"UPDATE {STREAMS} SET removing = 1 WHERE stream = ?"
             self._db.execute(sql, (claim.stream,))
+
+    def parked(self, stream: str) -> Sequence[Parked]:
+        """The stream's parked keys."""
+        known = self._exists() and self._db.has(STREAMS)
+        return ledger.read_parked(self._db, stream) if known else []
+
+    def ask_retry(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Mark them; the stream's owner looks for marks."""
+        return self._change_parked(f"UPDATE {ledger.PARKED} SET asked = 1", stream, table, keys)
+
+    def drop_parked(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
+        """Delete them."""
+        return self._change_parked(f"DELETE FROM {ledger.PARKED}", stream, table, keys)
+
+    def _change_parked(
+        self, change: str, stream: str, table: TableName | None, keys: Sequence[Key] | None
+    ) -> int:
+        if not self._exists() or not self._db.has(STREAMS):
+            return 0
+        with self._db.write():
+            return ledger.change_parked(self._db, change, stream, table, keys)
 
     def forget(self, stream: str) -> None:
         """All bookkeeping of the stream and its half-built tables; with the last stream all of it."""
