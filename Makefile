@@ -2,6 +2,9 @@
 # make test        the whole suite on private real servers; installs what it needs
 # make check       style, types and the import rule
 # make deep-crash  the crash test with its full figures (about 15 minutes)
+# make deep-mutations  break promises on purpose, and see tests fail
+# make deep-big    5 million rows in one snapshot and in one transaction, in bounded memory
+# make deep-idle   ten idle minutes beside a busy database
 # make bench       how fast it is beside native replication and psql (about half an hour)
 # make clean       take away everything that these made
 #
@@ -11,7 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check deep-crash bench clean
+.PHONY: demo test check deep-crash deep-mutations deep-big deep-idle bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/syncline demo
@@ -27,6 +30,15 @@ check: $(VENV)/ready
 
 deep-crash: $(VENV)/ready
 	$(BIN)/python -m tests.crash deep
+
+deep-mutations: $(VENV)/ready
+	$(BIN)/python -m tests.mutations
+
+deep-big: $(VENV)/ready
+	$(BIN)/python -m tests.deep.big
+
+deep-idle: $(VENV)/ready
+	$(BIN)/python -m tests.deep.idle
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench postgres

@@ -1,4 +1,4 @@
-"""Interleavings of RACES.md that meet a file."""
+"""Races that meet a file."""
 
 from __future__ import annotations
 

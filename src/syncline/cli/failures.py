@@ -39,7 +39,7 @@ def explain(error: BaseException, command: str) -> SynclineError:
 
 
 def exit_status(error: SynclineError) -> int:
-    """The exit code that DESIGN.md gives to an error."""
+    """The exit code of an error."""
     return error.exit_status if isinstance(error, Interrupted) else error.exit_code
 
 

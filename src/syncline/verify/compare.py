@@ -1,6 +1,6 @@
 """Compares whole tables by digest while the source goes on changing.
 
-The order is that of DESIGN.md's live verification, at the grain of tables (Race 23): floor, source digest,
+The order makes a verdict under writes sound, at the grain of tables (Race 23): floor, source digest,
 ceiling, apply exactly up to the ceiling, target digest. What was touched between floor and ceiling and
 differs is looked at again, and only what was not touched can be called different.
 """
