@@ -3,8 +3,6 @@
 # make check       style, types and the import rule
 # make deep-crash  the crash test with its full figures (about 15 minutes)
 # make deep-mutations  break promises on purpose, and see tests fail
-# make deep-big    5 million rows in one snapshot and in one transaction, in bounded memory
-# make deep-idle   ten idle minutes beside a busy database
 # make deep-big    memory and Ctrl-C with snapshots and transactions of 5 million rows (about 10 minutes)
 # make deep-idle   what a follow with nothing to do costs (about 10 minutes)
 # make bench       how fast it is beside native replication and psql (about half an hour)
