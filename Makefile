@@ -5,6 +5,7 @@
 # make deep-mutations  break promises on purpose, and see tests fail
 # make deep-big    memory and Ctrl-C with snapshots and transactions of 5 million rows (about 10 minutes)
 # make deep-idle   what a follow with nothing to do costs (about 10 minutes)
+# make deep-types  10,000 values of every type, there and back (about 15 minutes)
 # make bench       how fast it is beside native replication and psql (about half an hour)
 # make clean       take away everything that these made
 #
@@ -14,7 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check deep-crash deep-mutations deep-big deep-idle bench clean
+.PHONY: demo test check deep-crash deep-mutations deep-big deep-idle deep-types bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/syncline demo
@@ -39,6 +40,9 @@ deep-big: $(VENV)/ready
 
 deep-idle: $(VENV)/ready
 	$(BIN)/python -m tests.deep.idle
+
+deep-types: $(VENV)/ready
+	$(BIN)/pytest -m deep --timeout 1800 --durations 0 tests/values
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench postgres
