@@ -2,19 +2,21 @@
 
 A trigger, ENABLE ALWAYS because an apply may run as a replica, records every change of a stream's
 position with its fence, in the transaction that makes it. Whatever goes on at the other side, each
-position must go on from the one before, further each time, under a fence that never goes back. Where the
-target tells which transaction wrote a row (PostgreSQL's xmin), the rows of a live table must have been
-written by transactions that moved the position.
+position must go on from the one before, further each time, under a fence that never goes back.
+
+A second trigger, on a live table, records every row that is written there: each once, and (where the
+target can name its transactions, as PostgreSQL can) by a transaction that moved the position.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .tables import Database
 
-EXCLUDED = ("crash_watch.*", "crash_chain")
-"""The oracle's globs for what `install` makes."""
+EXCLUDED = ("crash_watch.*", "crash_chain", "crash_rows")
+"""The oracle's globs for what is made here."""
 
 _POSTGRES = """
 CREATE SCHEMA crash_watch;
@@ -48,6 +50,27 @@ _SQLITE = (
     "VALUES (OLD.stream, OLD.fence, OLD.position, NULL); END",
 )
 
+_POSTGRES_ROWS = """
+CREATE TABLE crash_watch.rows (writer integer, counter bigint, xid xid8 DEFAULT pg_current_xact_id());
+CREATE FUNCTION crash_watch.record_row() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO crash_watch.rows (writer, counter) VALUES (NEW.writer, NEW.counter);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER crash_row AFTER INSERT OR UPDATE ON acks FOR EACH ROW
+  EXECUTE FUNCTION crash_watch.record_row();
+ALTER TABLE acks ENABLE ALWAYS TRIGGER crash_row;
+"""
+
+_SQLITE_ROWS = (
+    "CREATE TABLE crash_rows (writer INTEGER, counter INTEGER)",
+    *(
+        f"CREATE TRIGGER crash_row_{event} AFTER {event} ON acks "
+        "BEGIN INSERT INTO crash_rows VALUES (NEW.writer, NEW.counter); END"
+        for event in ("insert", "update")
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Link:
@@ -63,14 +86,20 @@ def install(database: Database) -> bool:
     """Make the triggers, once the target's bookkeeping is there; whether it was."""
     if not _is_there(database):
         return False
-    if database.sqlite:
-        database.begin()
-        for statement in _SQLITE:
-            database.execute(statement)
-        database.execute("COMMIT")
-    else:
-        database.execute(_POSTGRES)
+    _make(database, _POSTGRES, _SQLITE)
     return True
+
+
+def watch_rows(database: Database) -> None:
+    """Record from now on what is written to `acks`, which must be live."""
+    _make(database, _POSTGRES_ROWS, _SQLITE_ROWS)
+
+
+def _make(database: Database, postgres: str, sqlite: Sequence[str]) -> None:
+    database.begin()
+    for statement in sqlite if database.sqlite else [postgres]:
+        database.execute(statement)
+    database.execute("COMMIT")
 
 
 def _is_there(database: Database) -> bool:
@@ -89,16 +118,24 @@ def links(database: Database) -> list[Link]:
     ]
 
 
-def strays(database: Database, writer: int, live: int) -> int:
-    """How many of a writer's commits after `live`, when `acks` was live, stand at the target by a
-    transaction that did not move the position; 0 where the target does not tell."""
-    if database.sqlite:
-        return 0
-    question = (
-        "SELECT count(*) FROM acks WHERE writer = %s AND counter > %s AND NOT EXISTS "
-        "(SELECT FROM crash_watch.chain WHERE chain.xid::xid = acks.xmin)"
+def faults(database: Database) -> list[str]:
+    """Everything that is wrong with the rows since `watch_rows`."""
+    table = "crash_rows" if database.sqlite else "crash_watch.rows"
+    found = []
+    if not database.execute(f"SELECT 1 FROM {table} LIMIT 1"):
+        found.append("none was written")
+    twice = database.execute(
+        f"SELECT writer, counter, count(*) FROM {table} GROUP BY writer, counter HAVING count(*) > 1"
     )
-    return int(database.execute(question, [writer, live])[0][0])
+    if twice:
+        found.append(f"{len(twice)} were written more than once, such as {twice[0]}")
+    if not database.sqlite:
+        strays = database.execute(
+            f"SELECT count(*) FROM {table} WHERE xid NOT IN (SELECT xid FROM crash_watch.chain)"
+        )[0][0]
+        if strays:
+            found.append(f"{strays} were written without the position having moved with them")
+    return found
 
 
 def breaks(recorded: list[Link]) -> list[str]:

@@ -75,17 +75,32 @@ def test_there_is_nothing_to_watch_before_the_bookkeeping_is_there(tmp_path: Pat
     database.close()
 
 
-def test_a_row_that_came_without_the_position_is_a_stray(postgres_database: Callable[[], str]) -> None:
-    database = Database(postgres_database())
-    database.execute("CREATE SCHEMA syncline")
-    database.execute("CREATE TABLE syncline.streams (stream text PRIMARY KEY, fence int, position text)")
-    database.execute("CREATE TABLE acks (writer int, counter int)")
-    database.execute("INSERT INTO syncline.streams VALUES ('s', 1, '0/1')")
-    assert chain.install(database)
-    database.execute("INSERT INTO acks VALUES (1, 1)")
-    database.begin()
-    database.execute("INSERT INTO acks VALUES (1, 2)")
-    database.execute("UPDATE syncline.streams SET position = '0/2'")
-    database.execute("COMMIT")
-    assert (chain.strays(database, 1, 0), chain.strays(database, 1, 1)) == (1, 0)
-    database.close()
+def test_a_row_that_came_without_the_position_or_twice_is_found(
+    postgres_database: Callable[[], str], tmp_path: Path
+) -> None:
+    postgres = Database(postgres_database())
+    postgres.execute("CREATE SCHEMA syncline")
+    sqlite = Database(f"sqlite:///{tmp_path / 'target.db'}")
+    for database, streams in ((postgres, "syncline.streams"), (sqlite, "_syncline_streams")):
+        database.execute(f"CREATE TABLE {streams} (stream text PRIMARY KEY, fence int, position text)")
+        database.execute("CREATE TABLE acks (writer int, counter int)")
+        database.execute(f"INSERT INTO {streams} VALUES ('s', 1, '0/1')")
+        assert chain.install(database)
+        database.execute("INSERT INTO acks VALUES (1, 1)")
+        chain.watch_rows(database)
+        assert chain.faults(database) == ["none was written"]
+        if not database.sqlite:
+            database.execute("SET session_replication_role = replica")
+        database.begin()
+        database.execute("SAVEPOINT inner_one")
+        database.execute("INSERT INTO acks VALUES (1, 2)")
+        database.execute("RELEASE SAVEPOINT inner_one")
+        database.execute(f"UPDATE {streams} SET position = '0/2'")
+        database.execute("COMMIT")
+        assert chain.faults(database) == []
+    postgres.execute("INSERT INTO acks VALUES (1, 3)")
+    assert chain.faults(postgres) == ["1 were written without the position having moved with them"]
+    sqlite.execute("UPDATE acks SET counter = 2 WHERE counter = 2")
+    assert chain.faults(sqlite) == ["1 were written more than once, such as (1, 2, 2)"]
+    for database in (postgres, sqlite):
+        database.close()
