@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import math
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.oracle import compare
+from tests.oracle.values import plain
 
 POSTGRES = """
 CREATE TABLE kinds (
@@ -42,8 +45,8 @@ INSERT INTO kinds VALUES
   (1, 1, '1.10', '3.00', 0.1, 1.100000023841858, 'a' || char(9) || 'b''c', 'ab   ', x'00ff', '2024-02-29',
    '23:59:59.5', '2024-02-29T01:02:03.250000', '2024-02-28 23:02:03+00',
    'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"a":null,"b":[1,2.5]}'),
-  (2, 0, '-123456789012345678901234567890.5', '-0.01', -9e999, 3e38, '', '     ', x'', 'infinity',
-   '00:00:00', '0044-03-15 12:00:00 BC', 'infinity', NULL, '"x"'),
+  (2, 0, '-123456789012345678901234567890.5', '-0.01', -9e999, 3.0000000054977558e38, '', '     ', x'',
+   'infinity', '00:00:00', '0044-03-15 12:00:00 BC', 'infinity', NULL, '"x"'),
   (-3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE pairs (a TEXT, b TEXT, n INTEGER, PRIMARY KEY (b, a));
 INSERT INTO pairs VALUES
@@ -57,6 +60,7 @@ ALTERATIONS = [
     ("UPDATE kinds SET flag = false WHERE id = -3", "cell"),
     ("UPDATE kinds SET amount = '1.1' WHERE id = 1", "cell"),
     ("UPDATE kinds SET ratio = 0.10000000000000002 WHERE id = 1", "cell"),
+    ("UPDATE kinds SET ratio4 = 1.2 WHERE id = 1", "cell"),
     ("UPDATE kinds SET note = NULL WHERE id = 2", "cell"),
     ("UPDATE kinds SET moment = '2024-02-29 01:02:03.251' WHERE id = 1", "cell"),
     ("UPDATE kinds SET instant = '2024-02-29 01:02:03+00' WHERE id = 1", "cell"),
@@ -187,3 +191,41 @@ def test_imports_nothing_of_what_it_judges() -> None:
         text=True,
         check=True,
     ).stdout.replace("__editable___syncline", "")
+
+
+@pytest.mark.parametrize(
+    ("type", "one", "other"),
+    [
+        ("jsonb", "1.5", '"1.5"'),
+        ("jsonb", "1", "true"),
+        ("jsonb", "[1]", '{"a": 1}'),
+        ("jsonb", "12345678901234567890123456789012345678901", "12345678901234567890123456789012345678902"),
+        ("json", '{"a":1,"a":2}', '{"a":2}'),
+        ("json", '{"a":1,"b":2}', '{"b":2,"a":1}'),
+        ("json", "1.10", "1.1"),
+        ("double precision", "-0", 0.0),
+        ("real", "0.1", 0.1),
+        ("numeric", "1.10", "1.1"),
+        ("integer[]", "{1,2}", "{2,1}"),
+        ("inet", "1.2.3.4", "1.2.3.4/8"),
+    ],
+)
+def test_what_is_nearly_equal_is_different(type: str, one: Any, other: Any) -> None:
+    form = plain(type)
+    assert form(one) == form(one)
+    assert form(one) != form(other)
+
+
+@pytest.mark.parametrize(
+    ("type", "one", "other"),
+    [
+        ("jsonb", '{"a": 1.0, "b": [null, "x"]}', '{"b":[null,"x"],"a":1}'),
+        ("json", '{"a": [1, "x"]}', '{"a":[1,"x"]}'),
+        ("json", "5", 5),
+        ("real", "0.1", 0.10000000149011612),
+        ("double precision", "NaN", math.nan),
+        ("timestamp with time zone", "2024-02-29 01:02:03+00", "2024-02-29 03:02:03+02"),
+    ],
+)
+def test_what_is_written_otherwise_is_equal(type: str, one: Any, other: Any) -> None:
+    assert plain(type)(one) == plain(type)(other)

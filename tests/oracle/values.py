@@ -78,12 +78,15 @@ class Scaled:
 
 def _float(cell: Any) -> Any:
     value = float(cell)
-    return "nan" if math.isnan(value) else value
+    return "nan" if math.isnan(value) else (value, math.copysign(1.0, value))
 
 
 def _float32(cell: Any) -> Any:
+    """PostgreSQL's shortest text is rounded to the float it stands for; a number must be that float."""
     value = float(cell)
-    return "nan" if math.isnan(value) else struct.pack("<f", value + 0.0)
+    if isinstance(cell, str) and math.isfinite(value):
+        (value,) = struct.unpack("<f", struct.pack("<f", value))
+    return _float(value)
 
 
 def _bytes(cell: Any) -> bytes:
@@ -111,9 +114,36 @@ def _clock_utc(cell: Any) -> str:
     return text
 
 
-def _json(cell: Any) -> str:
-    value = json.loads(_text(cell), parse_float=lambda digits: str(Decimal(digits).normalize()))
-    return json.dumps(value, sort_keys=True)
+def _json(cell: Any) -> Any:
+    """As it was written but for blanks: members in their order, also such that stand twice; digits."""
+    return _parsed(cell, str, tuple)
+
+
+def _jsonb(cell: Any) -> Any:
+    """By value: members in no order, numbers whatever their digits."""
+    return _parsed(cell, Decimal, frozenset)
+
+
+def _parsed(cell: Any, number: Callable[[str], Any], members: Callable[[Any], Any]) -> Any:
+    """Hashable and with nothing rounded; a number is never equal to a text, nor true to one."""
+
+    def frozen(value: Any) -> Any:
+        return ("array", *map(frozen, value)) if isinstance(value, list) else (type(value).__name__, value)
+
+    def made(digits: str) -> Any:
+        return ("number", number(digits))
+
+    return frozen(
+        json.loads(
+            cell if isinstance(cell, str) else repr(cell),
+            parse_float=made,
+            parse_int=made,
+            object_pairs_hook=lambda pairs: (
+                "object",
+                members((name, frozen(value)) for name, value in pairs),
+            ),
+        )
+    )
 
 
 def _refuse(cell: Any) -> Any:
@@ -138,5 +168,5 @@ _FORMS: dict[str, Plain] = {
     "timestamp with time zone": _clock_utc,
     "uuid": lambda cell: _text(cell).lower(),
     "json": _json,
-    "jsonb": _json,
+    "jsonb": _jsonb,
 }
