@@ -180,6 +180,28 @@ def test_race_04_random_faults_under_writes(pair: tuple[Database, Database], run
     assert same(pair)
 
 
+def test_race_01_no_table_is_live_before_all_that_its_copy_may_have_read(
+    pair: tuple[Database, Database],
+) -> None:
+    fill(pair[0])
+    source, target = pair
+    live_at: list[int] = []
+
+    def change(*_: object, **__: object) -> None:
+        with source.transaction() as writes:
+            writes.update("parents", (1,), {"name": f"{random.random()}"})
+
+    def look(*_: object, **__: object) -> None:
+        (stream,) = target.streams.values()
+        live_at.append(int(stream.position or 0))
+
+    read: list[int] = []
+    after = {"read": lambda *_, **__: (read.append(source.last), change())}
+    sync(*urls(pair), after=after, target_before={"finish": look}, span_rows=7, workers=1)
+    assert live_at
+    assert min(live_at) >= max(read)
+
+
 def test_tables_that_differ_are_named(pair: tuple[Database, Database]) -> None:
     fill(pair[0])
     with Following(*urls(pair)):
