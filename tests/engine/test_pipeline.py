@@ -202,6 +202,26 @@ def test_race_01_no_table_is_live_before_all_that_its_copy_may_have_read(
     assert min(live_at) >= max(read)
 
 
+def test_keys_that_change_all_the_time_keep_no_table_from_being_live(
+    pair: tuple[Database, Database],
+) -> None:
+    fill(pair[0])
+    source = pair[0]
+    new_keys = itertools.count(1000)
+
+    def move(*_: object, **__: object) -> None:
+        """Each look at the log's end finds one more key changed, with a cell that only the source knows."""
+        with source.transaction() as writes:
+            key = min(row[0] for row in source.table("parents").rows.values())
+            writes.update("parents", (key,), {"id": next(new_keys)}, unsent=["big"])
+
+    with Following(*urls(pair), before={"ceiling": move}) as following:
+        wait_for(lambda: _state(pair[1], "parents") is State.LIVE or following.error is not None)
+        assert following.error is None
+    assert set(verdicts(sync(*urls(pair))).values()) == {"equal"}
+    assert same(pair)
+
+
 def test_tables_that_differ_are_named(pair: tuple[Database, Database]) -> None:
     fill(pair[0])
     with Following(*urls(pair)):

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from .. import failpoints
 from ..connector import Apply, Claim, Source, Target
+from ..errors import Unfit
 from ..model import (
     Batch,
     Changes,
@@ -38,6 +39,7 @@ from .report import Observer, Options
 from .stores import Stores
 
 MAX_WAIT_SECONDS = 0.5
+MOST_ROUNDS = 5
 PARKED_SECONDS = 2.0
 IDLE_SECONDS = 10.0
 IDLE_BYTES = 1 << 20
@@ -71,6 +73,8 @@ class Stream:
         self.touched: Counter[TableName] = Counter()
         self.parking = Parking(target.parked(claim.stream))
         self._retry: set[TableName] = set(self.parking.tables())
+        self._rounds: dict[TableName, tuple[int, Position]] = {}
+        self._unbuilt = 0
         self._looked = time.monotonic()
 
     @property
@@ -145,11 +149,12 @@ class Stream:
         self.parking = Parking(self.target.parked(self.claim.stream))
 
     def goal(self) -> Position:
-        """The furthest goal of any table, or the position itself when every goal is behind it."""
+        """The furthest goal of a table that is not live yet, or the position when it is past all of them."""
         furthest = self.position
         for state in self.states.values():
-            if state.goal and self.lookup.compare(state.goal, furthest) > 0:
-                furthest = state.goal
+            behind = state.state is State.CATCHING_UP and state.goal
+            if behind and self.lookup.compare(behind, furthest) > 0:
+                furthest = behind
         return furthest
 
     def catch_up(self, until: Position) -> None:
@@ -351,11 +356,9 @@ class Stream:
         return missing
 
     def _read_again(self, apply: Apply, state: TableState, keys: Rows, *, settle: bool = False) -> None:
-        """Write the rows of these keys as the source has them now.
-
-        They are ahead of the position, so the table gets a goal at or after all that the reading saw. A
-        row that is absent at the source was deleted: the log will tell (Race 3), or, when a parked key is
-        to be settled, has told already."""
+        """Write the rows of these keys as the source has them now. They are ahead of the position for a
+        moment. A row that is absent at the source was deleted: the log will tell (Race 3), or, when a
+        parked key is to be settled, has told already."""
         table = state.schema.table
         rows = self.lookup.read_keys(state.schema, keys)
         if settle:
@@ -366,9 +369,22 @@ class Stream:
         if rows.count:
             self._write_rows(apply, state, rows)
         self.parking.park(apply, table, rows.refused, self.position)
-        ahead = replace(self.states[table], goal=self.lookup.ceiling())
-        apply.record([ahead])
-        self.states[table] = ahead
+        self._move_goal(apply, table)
+
+    def _move_goal(self, apply: Apply, table: TableName) -> None:
+        """Put the goal of a table that is catching up past all that a reading saw. For some rounds only:
+        where rows change their keys faster than the log is applied, a table with rows that are ahead for a
+        moment is better than one that is never live."""
+        state = self.states[table]
+        if state.state is not State.CATCHING_UP or state.goal is None:
+            return
+        count, end = self._rounds.get(table, (0, state.goal))
+        if self._reached(end):
+            count, end = count + 1, state.goal
+        self._rounds[table] = count, end
+        if count < MOST_ROUNDS:
+            self.states[table] = replace(state, goal=self.lookup.ceiling())
+            apply.record([self.states[table]])
 
     def _look_at_parked(self) -> None:
         """Try parked keys again: once by every run, and whenever somebody asks for it."""
@@ -404,6 +420,19 @@ class Stream:
             and self.lookup.compare(self.position, state.goal) >= 0
         ]
 
+    def _build(self, ready: Sequence[TableState]) -> bool:
+        """Build the indexes of tables at their goal. Rows that are ahead may share a unique value with one
+        that is about to give it up: then the goal moves on, a few times."""
+        try:
+            self.target.finish(self.claim, ready)
+        except Unfit:
+            self._unbuilt += 1
+            if self._unbuilt > MOST_ROUNDS:
+                raise
+            self.settle([replace(state, goal=self.lookup.ceiling()) for state in ready])
+            return False
+        return True
+
     def _promote(self) -> None:
         """Bring tables whose goal is reached to live: indexes first, those built aside all at once."""
         self._try_again([table for table in self._at_goal() if table in self._retry])
@@ -414,7 +443,8 @@ class Stream:
             aside = []
         if not ready:
             return
-        self.target.finish(self.claim, ready)
+        if not self._build(ready):
+            return
         failpoints.hit("live.before_commit")
         live = [replace(state, state=State.LIVE, aside=False) for state in ready]
         if aside:
