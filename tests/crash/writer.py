@@ -246,7 +246,7 @@ OPERATIONS: dict[str, float] = {
     "retitle": 12,
     "rewrite": 5,
     "rekey": 6,
-    "rename": 6,  # rare, as it is in life: each one is read again at the source
+    "rename": 6,  # each one is read again at the source
     "delete": 8,
     "again": 3,
     "bulk": 1,
