@@ -212,3 +212,78 @@ def test_a_type_that_the_target_lacks_is_refused_before_anything_runs(
     for url in (source, target):
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT to_regnamespace('syncline')").fetchone() == (None,)
+
+
+def test_settings_of_the_databases_change_no_value(
+    postgres_database: Databases, postgres_b_database: Databases
+) -> None:
+    source, target = postgres_database(), postgres_b_database()
+    changed = (
+        "array_nulls = off",
+        "quote_all_identifiers = on",
+        "extra_float_digits = -3",
+        "xmloption = document",
+    )
+    changed += "IntervalStyle = sql_standard", "DateStyle = 'SQL, DMY'", "bytea_output = escape"
+    changed += "TimeZone = 'Asia/Kathmandu'", "search_path = pg_catalog"
+    for url in (source, target):
+        name = url.rpartition("/")[2].partition("?")[0]
+        with psycopg.connect(url, autocommit=True) as connection:
+            for setting in changed:
+                connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+    with psycopg.connect(source) as connection:
+        connection.execute(b"""CREATE TYPE public.mood AS ENUM ('a');
+            CREATE TABLE public.t (id int PRIMARY KEY, n text[], f float8, x xml, i interval, d date, b bytea,
+                                   m public.mood, z timestamptz, v varchar(3))""")
+        connection.execute(INSERT.encode(), {"id": 1})
+    done: list[bool] = []
+
+    def release(*_: Any, **__: Any) -> None:
+        if not done:
+            done.append(True)
+            with psycopg.connect(source) as connection:
+                connection.execute(INSERT.encode(), {"id": 2})
+
+    report = sync(source, target, after={"read": release})
+    assert [table.verdict for table in report.tables] == [Verdict.EQUAL]
+    assert compare(source, target) == []
+    with psycopg.connect(target, options="-c TimeZone=UTC -c DateStyle=ISO") as connection:
+        query = "SELECT n[2] IS NULL, f = 0.1::float8 + 0.2::float8, x::text, d::text, b::text, z::text"
+        (found,) = set(connection.execute(f"{query} FROM public.t".encode()).fetchall())
+    assert found[:3] == (True, True, "<a/>text")
+    assert found[3:] == ("2024-02-01", "\\000\\377", "2024-02-01 10:00:00+00")
+
+
+INSERT = """INSERT INTO public.t VALUES (%(id)s, ARRAY['NULL', NULL, 'a'], 0.1::float8 + 0.2::float8,
+    xmlparse(CONTENT '<a/>text'), '-1 mon +2 days -00:00:00.5', '2024-02-01', '\\x00ff', 'a',
+    '2024-02-01 10:00:00+00', 'abc')"""
+
+
+def test_a_key_that_postgres_cannot_compare_is_refused(postgres_database: Databases, tmp_path: Path) -> None:
+    source = postgres_database()
+    with psycopg.connect(source) as connection:
+        connection.execute("CREATE TYPE e AS ENUM ('a'); CREATE DOMAIN d AS e; CREATE DOMAIN f AS d")
+        connection.execute("CREATE TABLE t (id int, v f, PRIMARY KEY (id, v))")
+    with pytest.raises(Refused, match=r"of its key .* no =; run ALTER TABLE … ALTER v TYPE public\.e"):
+        sync(source, f"sqlite:///{tmp_path}/b.db", tables=("t",))
+
+
+def test_a_key_of_nan_is_one_key(postgres_database: Databases, postgres_b_database: Databases) -> None:
+    source, target = postgres_database(), postgres_b_database()
+    with psycopg.connect(source) as connection:
+        connection.execute("CREATE TABLE t (v float8 PRIMARY KEY, n int)")
+        connection.execute("INSERT INTO t VALUES ('NaN', 1), (1, 1)")
+    done: list[bool] = []
+
+    def release(*_: Any, **__: Any) -> None:
+        if not done:
+            done.append(True)
+            with psycopg.connect(source, autocommit=True) as connection:
+                for number in range(2, 5):
+                    connection.execute("UPDATE t SET n = %s WHERE v = 'NaN'", [number])
+                connection.execute("DELETE FROM t WHERE v = 'NaN'; INSERT INTO t VALUES ('NaN', 5)")
+
+    assert [table.verdict for table in sync(source, target, after={"read": release}).tables] == [
+        Verdict.EQUAL
+    ]
+    assert compare(source, target) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,10 +106,11 @@ class Rows:
         return cls.of([column.name for column in columns], arrays)
 
     def tuples(self) -> list[tuple[Any, ...]]:
-        """The rows as Python tuples; for keys and for stores that take rows one by one."""
+        """The rows as Python tuples; for keys and for stores that take rows one by one. All NaN are one
+        object, so that a key of NaN is found again."""
         if not self.arrays:
             return [()] * self.count
-        return list(zip(*(array.to_pylist() for array in self.arrays), strict=True))
+        return list(zip(*map(_cells, self.arrays), strict=True))
 
     @classmethod
     def concat(cls, parts: Sequence[Rows]) -> Rows:
@@ -124,6 +126,13 @@ class Rows:
             else:
                 masks.append(pa.concat_arrays([_mask(part, column) for part in parts]))
         return cls.of(first.columns, arrays, masks, [refusal for part in parts for refusal in part.refused])
+
+
+def _cells(array: pa.Array) -> list[Any]:
+    cells: list[Any] = array.to_pylist()
+    if not pa.types.is_floating(array.type):
+        return cells
+    return [cell if cell == cell else math.nan for cell in cells]
 
 
 def _mask(rows: Rows, column: int) -> pa.Array:

@@ -15,7 +15,7 @@ from psycopg.rows import class_row, namedtuple_row
 
 from ...model import Column, ForeignKey, Index, Schema, TableName
 from .connection import Connection
-from .types import SYSTEM, ServerType, canonical
+from .types import SYSTEM, ServerType, canonical, qualified
 
 BOOKKEEPING = "syncline"
 ASIDE = "__syncline_new"
@@ -179,7 +179,11 @@ def _schema(
             _index(index, names) for index in indexes if index.name != key.index_name and not index.is_primary
         ),
         foreign_keys=tuple(_foreign_key(row, default) for row in foreign),
-        problem=_NOT_TABLES.get(table.sort) or _unlogged(table) or key.problem or _unreadable(table),
+        problem=_NOT_TABLES.get(table.sort)
+        or _unlogged(table)
+        or key.problem
+        or _incomparable(key, columns, types)
+        or _unreadable(table),
         estimated_rows=table.estimated_rows if table.estimated_rows >= 0 else None,
     )
 
@@ -187,6 +191,19 @@ def _schema(
 def _unlogged(table: Any) -> str:
     if table.persistence == "u":
         return f"it is unlogged, so the log does not tell it; run ALTER TABLE {table.name} SET LOGGED"
+    return ""
+
+
+def _incomparable(key: _Key, columns: Sequence[Any], types: Mapping[int, ServerType]) -> str:
+    """PostgreSQL finds no operator for a domain over an enum: no statement can look for such a key."""
+    for column in columns:
+        base = types[column.type]
+        while base.sort == "d":
+            base = types[base.base]
+        if column.name in key.columns and base.sort == "e" and base.oid != column.type:
+            enum = qualified(base)
+            why = f"column {column.name} of its key is of a domain over an enum, which has no ="
+            return f"{why}; run ALTER TABLE … ALTER {column.name} TYPE {enum}"
     return ""
 
 

@@ -41,6 +41,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "extra_float_digits": "1",
     "lc_monetary": "C",
     "xmloption": "content",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
     "statement_timeout": "0",
     "lock_timeout": "0",
