@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Any
+
+import psycopg
 
 from syncline.connector import Connector, Source, Target
 from syncline.engine.pipeline import Pipeline
@@ -119,3 +122,25 @@ class Following:
         self.pipeline.stop()
         self._thread.join(30)
         assert not self._thread.is_alive(), "a stopped run ends"
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait until a condition holds; `what` did not come otherwise."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.02)
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements in one transaction of a PostgreSQL database."""
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def value(url: str, query: str) -> object:
+    """The first cell of a PostgreSQL query's answer."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(query).fetchone()
+        return row[0] if row else None

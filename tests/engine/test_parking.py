@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from syncline.engine.report import Report
 from tests.conftest import Databases
-from tests.runs import Following, sync, verdicts
+from tests.runs import Following, execute, sync, verdicts, wait_for
 
 
 @pytest.fixture
@@ -21,22 +19,9 @@ def pair(postgres_database: Databases, postgres_b_database: Databases) -> tuple[
     return postgres_database(), postgres_b_database()
 
 
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(query).fetchall()
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.02)
 
 
 def parked(url: str) -> list[str]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import psycopg
 
 from syncline.errors import Interrupted
 from tests.conftest import Databases
-from tests.runs import Following
+from tests.runs import Following, value, wait_for
 
 # The transaction's own id, whatever savepoints the writes stand under.
 WATCH = """
@@ -21,19 +18,6 @@ ALTER TABLE public.t ENABLE ALWAYS TRIGGER note;
 CREATE TRIGGER note AFTER UPDATE OF position ON syncline.streams FOR EACH ROW EXECUTE FUNCTION public.note();
 ALTER TABLE syncline.streams ENABLE ALWAYS TRIGGER note;
 """
-
-
-def value(url: str, query: str) -> object:
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(query).fetchone()
-        return row[0] if row else None
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.02)
 
 
 def test_rows_and_position_are_one_transaction_and_released_after_it(

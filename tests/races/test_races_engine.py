@@ -13,7 +13,7 @@ from syncline import failpoints
 from syncline.errors import NeedsOperator, Superseded, SynclineError
 from tests.conftest import Databases
 from tests.oracle import compare
-from tests.runs import Following, pipeline, sync, verdicts
+from tests.runs import Following, execute, pipeline, sync, value, verdicts, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -25,25 +25,6 @@ def _disarm() -> Iterator[None]:
 @pytest.fixture
 def pair(postgres_database: Databases, postgres_b_database: Databases) -> tuple[str, str]:
     return postgres_database(), postgres_b_database()
-
-
-def execute(url: str, *statements: str) -> None:
-    with psycopg.connect(url) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-def value(url: str, query: str) -> object:
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(query).fetchone()
-        return row[0] if row else None
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.02)
 
 
 BIG = (
