@@ -166,6 +166,29 @@ def test_race_05_a_copy_outside_the_fence_writes_nothing(pair: tuple[str, str]) 
     assert verdicts(sync(source, target)) == {"t": "equal"}
 
 
+def test_race_09_a_table_whose_shape_changes_while_it_is_copied_begins_anew(pair: tuple[str, str]) -> None:
+    source, target = pair
+    execute(source, BIG, FILL.format(1, 40), "CREATE TABLE other (id int PRIMARY KEY)")
+    alter = "ALTER TABLE t ADD COLUMN added int DEFAULT 7"
+    change = once(
+        lambda: execute(source, "UPDATE t SET small = 'x' WHERE id = 2", alter, "DELETE FROM t WHERE id = 3")
+    )
+    report = sync(source, target, after={"read": change}, span_rows=10, workers=1)
+    assert verdicts(report) == {"other": "equal", "t": "equal"}
+    assert value(target, "SELECT count(*) FROM t WHERE added = 7") == 39
+    assert compare(source, target) == []
+
+
+def test_race_09_a_column_dropped_in_the_copy_is_found_by_the_next_run(pair: tuple[str, str]) -> None:
+    source, target = pair
+    execute(source, BIG, FILL.format(1, 40))
+    drop = once(lambda: execute(source, "ALTER TABLE t DROP COLUMN small"))
+    with pytest.raises(NeedsOperator, match="small"):
+        sync(source, target, after={"read": drop}, span_rows=10, workers=1)
+    assert verdicts(sync(source, target)) == {"t": "equal"}
+    assert compare(source, target) == []
+
+
 def test_race_12_a_lost_reply_is_found_in_the_target(pair: tuple[str, str]) -> None:
     source, target = pair
     execute(source, BIG, FILL.format(1, 20))

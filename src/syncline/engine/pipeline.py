@@ -14,7 +14,7 @@ from ..model import Identity, Position, Schema, Span, State, TableState
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest, digest_scheme
 from .parking import describe
-from .plan import NewTable, Plan, make_plan
+from .plan import NewTable, Plan, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
 from .stores import Stores
@@ -27,6 +27,7 @@ VERDICTS = {
     Finding.UNPROVEN: Verdict.NOT_COMPARED,
 }
 
+COPIES = 3
 GAP_REMEDY = "run with --replace to copy its tables anew and swap them in"
 
 
@@ -216,10 +217,22 @@ class Pipeline:
             self._enter(main, new, source)
             main.copy()
             main.catch_up(source.ceiling())
+        self._copy_outgrown(main, side)
         if self._options.follow:
             main.follow(done=lambda: self._stores.stopped)
             self._stores.check()
         return self._conclude(main)
+
+    def _copy_outgrown(self, main: Stream, side: str) -> None:
+        """Copy tables anew whose shape changed between floor and goal (Race 9), a few times at most."""
+        for _ in range(COPIES):
+            outgrown, main.outgrown = main.outgrown, set()
+            new = plan_anew(main.lookup, main.target, outgrown)
+            if not new:
+                return
+            names = ", ".join(str(table.schema.table) for table in new)
+            self._observer.notice(f"the shape of {names} changed while it was copied: its copy begins anew")
+            self._add_beside(main, side, new)
 
     def _enter(self, stream: Stream, new: Sequence[NewTable], source: Source) -> None:
         """Attach the stream's tables to the log, wait for a floor, take the new ones in."""

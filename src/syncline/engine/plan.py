@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..connector import Source, Target
@@ -43,21 +43,28 @@ def make_plan(
 
     Refused, with everything that is wrong with the first table that cannot take part: a table asked for
     by its exact name that cannot be synced, no table at all, two tables that would be one at the target, a
-    target table that does not fit or holds other rows (Promise 3: before anything runs).
+    target table that does not fit or holds other rows (Promise 3: before anything runs). A table whose shape
+    changed while it was being copied begins anew (Race 9).
     """
-    known = dict(tables)
+    found = discover(source, target)
+    by_name = {schema.table: schema for schema in found}
+    anew = [
+        NewTable(by_name[table], made=True, aside=True)
+        for table, state in tables.items()
+        if state.state is State.COPYING and table in by_name and by_name[table].stored != state.schema.stored
+    ]
+    known = {
+        table: state for table, state in tables.items() if table not in {new.schema.table for new in anew}
+    }
     if options.replace:
         known = {
             table: state for table, state in known.items() if state.state not in (State.FAILED, State.GAP)
         }
-    found = source.discover()
-    if source.identity().system == target.identity().system:
-        found = [source.native(schema) for schema in found]
     chosen, exact = _choose(found, options, source.name)
     plan = Plan(known=known)
     fit: list[Schema] = []
     for schema in chosen:
-        if schema.table in known:
+        if schema.table in known or schema.table in {new.schema.table for new in anew}:
             continue
         reasons = [schema.problem] if schema.problem else list(target.refusals(schema))
         if not reasons:
@@ -67,12 +74,29 @@ def make_plan(
         else:
             plan.skipped[schema.table] = "; ".join(reasons)
     _refuse_collisions(target, [*fit, *(state.schema for state in known.values())])
-    plan.new = _place(source, target, fit, options)
+    plan.new = [*anew, *_place(source, target, fit, options)]
     if not plan.new and not known:
         first = next(iter(plan.skipped.items()), None)
         why = f"none of its tables can be synced: {first[0]}: {first[1]}" if first else "it has no tables"
         raise Refused("sync", source.name, why)
     return plan
+
+
+def discover(source: Source, target: Target) -> list[Schema]:
+    """The source's schemas, as they are carried to this target."""
+    found = list(source.discover())
+    same_system = source.identity().system == target.identity().system
+    return [source.native(schema) for schema in found] if same_system else found
+
+
+def plan_anew(source: Source, target: Target, tables: Collection[TableName]) -> list[NewTable]:
+    """Tables of the stream in the shape that they have by now, to be built beside what they were before."""
+    return [
+        NewTable(schema, made=True, aside=True)
+        for schema in discover(source, target)
+        if schema.table in tables
+        and not (schema.problem or target.refusals(schema) or target.replaceable(schema))
+    ]
 
 
 def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[list[Schema], set[TableName]]:

@@ -48,7 +48,11 @@ another's log, and two mirrors facing each other must come to rest (Race 13)."""
 
 
 class Stream:
-    """A claimed stream. `lookup` and `target` belong to the thread that calls the methods."""
+    """A claimed stream. `lookup` and `target` belong to the thread that calls the methods.
+
+    `touched` counts the changes that were applied, a table; `outgrown` are the tables whose shape changed
+    between floor and goal, so that their copy must begin anew (Race 9).
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class Stream:
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         self._asked_lag = 0.0
         self.touched: Counter[TableName] = Counter()
+        self.outgrown: set[TableName] = set()
         self.parking = Parking(target.parked(claim.stream))
         self._retry: set[TableName] = set(self.parking.tables())
         self._rounds: dict[TableName, tuple[int, Position]] = {}
@@ -120,6 +125,7 @@ class Stream:
     def join(self, side: Stream) -> None:
         """Take over the tables of a side stream that stands at the same position."""
         states = list(side.states.values())
+        self.outgrown |= side.outgrown
         self.target.join(side.claim, self.claim, states)
         self.states |= {state.schema.table: state for state in states}
         self.parking = Parking(self.target.parked(self.claim.stream))
@@ -294,6 +300,8 @@ class Stream:
 
     def _fail(self, apply: Apply, change: SchemaChange) -> None:
         detail = f"{change.description}; copy it anew with --replace --tables '{change.table}'"
+        if self.states[change.table].state is State.CATCHING_UP:
+            self.outgrown.add(change.table)
         failed = replace(self.states[change.table], state=State.FAILED, detail=detail)
         apply.record([failed])
         self._set(failed)
