@@ -268,11 +268,13 @@ def test_a_key_that_postgres_cannot_compare_is_refused(postgres_database: Databa
         sync(source, f"sqlite:///{tmp_path}/b.db", tables=("t",))
 
 
-def test_a_key_of_nan_is_one_key(postgres_database: Databases, postgres_b_database: Databases) -> None:
+def test_a_key_of_nan_is_one_key_and_zero_has_a_sign(
+    postgres_database: Databases, postgres_b_database: Databases
+) -> None:
     source, target = postgres_database(), postgres_b_database()
     with psycopg.connect(source) as connection:
         connection.execute("CREATE TABLE t (v float8 PRIMARY KEY, n int)")
-        connection.execute("INSERT INTO t VALUES ('NaN', 1), (1, 1)")
+        connection.execute("INSERT INTO t VALUES ('NaN', 1), (0, 1)")
     done: list[bool] = []
 
     def release(*_: Any, **__: Any) -> None:
@@ -282,6 +284,7 @@ def test_a_key_of_nan_is_one_key(postgres_database: Databases, postgres_b_databa
                 for number in range(2, 5):
                     connection.execute("UPDATE t SET n = %s WHERE v = 'NaN'", [number])
                 connection.execute("DELETE FROM t WHERE v = 'NaN'; INSERT INTO t VALUES ('NaN', 5)")
+                connection.execute("UPDATE t SET v = '-0' WHERE v = 0")
 
     assert [table.verdict for table in sync(source, target, after={"read": release}).tables] == [
         Verdict.EQUAL
