@@ -289,4 +289,4 @@ def test_two_runs_at_once_end_with_one_owner(pair: tuple[str, str]) -> None:
     second.stop()
     for thread in threads:
         thread.join(30)
-    assert sorted(type(error).__name__ for error in errors.values()) == ["Interrupted", "Superseded"]
+    assert sorted(type(error).__name__ for error in errors.values()) == ["Interrupted", "Superseded"], errors

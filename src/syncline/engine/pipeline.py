@@ -147,31 +147,26 @@ class Pipeline:
     def _check_log(self, known: Claim, here: Identity, source: Source, target: Target) -> Claim | None:
         """Promise 7: a log that does not hold everything after the position is a Gap, and says so. With
         --replace everything is taken away and begun anew beside the old tables."""
-        assert known.position
         try:
-            if known.source and known.source.incarnation != here.incarnation:
-                raise NeedsOperator(
-                    "go on with",
-                    f"stream {known.stream}",
-                    f"the source is not what it was: {known.source.incarnation} became {here.incarnation}, "
-                    "so it was restored, promoted or replaced, and its log may lack changes",
-                )
-            source.check_log(known.stream, known.position)
+            _compare_log(known, here, source)
         except NeedsOperator as gap:
+            # Another worker may have moved both ends between the two looks: only a claim makes them stand.
+            dry = self._options.dry_run
+            still = target.peek(known.stream) if dry else self._claim(target, known.stream)
+            if still is None or still.position != known.position:
+                return self._check_log(still, here, source, target) if still and still.position else None
             if not self._options.replace:
-                if not self._options.dry_run:
-                    self._record_gap(known, gap, target)
+                if not dry:
+                    self._record_gap(still, gap, target)
                 raise NeedsOperator(gap.operation, gap.subject, gap.reason, GAP_REMEDY) from None
             self._observer.notice(f"{gap.reason}: everything is copied anew")
-            if self._options.dry_run:
-                return None
-            for stream in (known.stream, side_name(known.stream)):
-                self._take_away(stream, source, target)
+            if not dry:
+                for stream in (known.stream, side_name(known.stream)):
+                    self._take_away(stream, source, target)
             return None
         return known
 
-    def _record_gap(self, known: Claim, gap: NeedsOperator, target: Target) -> None:
-        claim = self._claim(target, known.stream)
+    def _record_gap(self, claim: Claim, gap: NeedsOperator, target: Target) -> None:
         stream = self._stream(claim, None, target)
         stream.settle([replace(s, state=State.GAP, detail=gap.reason) for s in claim.tables.values()])
 
@@ -298,10 +293,10 @@ class Pipeline:
 
     def _open_side(self, main: Stream, side: str, new: Sequence[NewTable]) -> Stream:
         source, target = self._stores.source(), self._stores.target()
-        known = target.peek(side)
-        if known and known.position:
-            source.check_log(side, known.position)
-        stream = self._stream(self._claim(target, side), source, target)
+        claim = self._claim(target, side)
+        if claim.position:
+            source.check_log(side, claim.position)
+        stream = self._stream(claim, source, target)
         tables = [state.schema for state in stream.states.values()] + [table.schema for table in new]
         source.attach(main.claim.stream, tables, self._observer.notice)
         self._enter(stream, new, source)
@@ -390,6 +385,19 @@ class Pipeline:
 def side_name(stream: str) -> str:
     """The name of the stream that brings added tables up to the main one."""
     return f"{stream}_side"
+
+
+def _compare_log(known: Claim, here: Identity, source: Source) -> None:
+    """NeedsOperator when the source is another one by now, or its log lacks what comes after the position."""
+    assert known.position
+    if known.source and known.source.incarnation != here.incarnation:
+        raise NeedsOperator(
+            "go on with",
+            f"stream {known.stream}",
+            f"the source is not what it was: {known.source.incarnation} became {here.incarnation}, "
+            "so it was restored, promoted or replaced, and its log may lack changes",
+        )
+    source.check_log(known.stream, known.position)
 
 
 def _intention(new: NewTable) -> str:

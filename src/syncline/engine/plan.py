@@ -53,9 +53,8 @@ def make_plan(
         for table, state in tables.items()
         if state.state is State.COPYING and table in by_name and by_name[table].stored != state.schema.stored
     ]
-    known = {
-        table: state for table, state in tables.items() if table not in {new.schema.table for new in anew}
-    }
+    redone = {new.schema.table for new in anew}
+    known = {table: state for table, state in tables.items() if table not in redone}
     if options.replace:
         known = {
             table: state for table, state in known.items() if state.state not in (State.FAILED, State.GAP)
@@ -64,7 +63,7 @@ def make_plan(
     plan = Plan(known=known)
     fit: list[Schema] = []
     for schema in chosen:
-        if schema.table in known or schema.table in {new.schema.table for new in anew}:
+        if schema.table in known or schema.table in redone:
             continue
         reasons = [schema.problem] if schema.problem else list(target.refusals(schema))
         if not reasons:
