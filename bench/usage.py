@@ -47,14 +47,16 @@ class Usage:
             if peak is not None:
                 self._peaks[pid] = peak
         for pid, name, seconds in self._server_processes():
-            self._spent[pid] = name, seconds - self._before.get(pid, 0.0)
+            # A process that is just ending has no title any more: it is still what it was.
+            known = name or self._spent.get(pid, ("", 0.0))[0]
+            self._spent[pid] = known, seconds - self._before.get(pid, 0.0)
 
     @property
     def cpu_seconds(self) -> dict[str, float]:
         """Processor seconds of this run by process: client names, and `walsender (source)` and the like."""
         sums: dict[str, float] = defaultdict(float)
         for name, seconds in self._spent.values():
-            sums[name] += seconds
+            sums[name or "unknown"] += seconds
         return {name: round(seconds, 2) for name, seconds in sorted(sums.items())}
 
     @property
@@ -68,7 +70,8 @@ class Usage:
             for pid in _children(postmaster):
                 seconds = processor_seconds(pid)
                 if seconds is not None and pid not in self._aside:
-                    found.append((pid, f"{_role(pid)} ({server})", seconds))
+                    role = _role(pid)
+                    found.append((pid, f"{role} ({server})" if role else "", seconds))
         return found
 
 
@@ -110,14 +113,15 @@ def _children(pid: int) -> list[int]:
 
 
 def _role(pid: int) -> str:
-    """What a server process is for, by its title (`update_process_title`, on by default)."""
+    """What a server process is for, by its title (`update_process_title`, on by default); '' for one that
+    has no title yet, or none any more."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         title = ""
     kind = title.removeprefix("postgres: ")
-    if kind == title:  # so young that it has no title yet
-        return "other"
+    if kind == title:
+        return ""
     if kind.startswith("walsender"):
         return "walsender"
     if kind.startswith("logical replication") and "launcher" not in kind:
