@@ -1,19 +1,17 @@
-"""The commands and their options."""
+"""The command line: finds the commands, runs one, turns whatever happens into an exit code."""
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import Interrupted, Refused
-from . import parked
-
-if TYPE_CHECKING:
-    from ..engine.report import Options, Report
+from . import commands
+from .output import close_pipe, write_json
 
 app = typer.Typer(
     name="syncline",
@@ -22,12 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-_EXIT_CODES = (
-    "Exit codes: 0 done, and equal · 1 done, but a table named in the report differs, was skipped or not"
-    " compared · 2 refused, nothing was touched · 3 gave up or needs you; the same command goes on ·"
-    " 4 stopped at corrupt data · 130, 143 interrupted, the same command goes on."
 )
 
 
@@ -43,7 +35,7 @@ def main() -> int:
     except SystemExit as end:  # the reader of a help text went away
         return end.code if isinstance(end.code, int) else 1
     except BrokenPipeError:
-        return _close_pipe(3)
+        return close_pipe(3)
     except BaseException as error:  # whatever it is, the user gets one line and an exit code
         return _fail(error)
 
@@ -52,30 +44,14 @@ def _fail(error: BaseException) -> int:
     from . import failures
 
     arguments = sys.argv[1:]
-    command = " ".join(["syncline", *arguments[:1]]) if arguments[:1] in (["sync"], ["demo"]) else "syncline"
+    known_commands = [module.name for module in iter_modules(commands.__path__)]
+    command = " ".join(["syncline", *(word for word in arguments[:1] if word in known_commands)])
     failures.show_traceback(error)
     known = failures.explain(error, command)
     typer.echo(failures.line(known), err=True)
     status = failures.exit_status(known)
     if "--json" in arguments:
-        return _write_json(failures.members(known), status)
-    return status
-
-
-def _write_json(document: object, status: int) -> int:
-    import orjson
-
-    try:
-        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _close_pipe(status)
-    return status
-
-
-def _close_pipe(status: int) -> int:
-    """Nobody reads stdout any more: keep Python from saying so at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return write_json(failures.members(known), status)
     return status
 
 
@@ -97,154 +73,13 @@ def syncline(
         typer.echo(context.get_help())
 
 
-@app.command(epilog=_EXIT_CODES)
-def sync(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="FROM",
-            help="The database to read: a URL such as postgresql://me@host/shop or sqlite:///shop.db, or"
-            " env:NAME or file:PATH that holds the URL, so that its password shows nowhere.",
-        ),
-    ],
-    target: Annotated[
-        str, typer.Argument(metavar="TO", help="The database to make equal to it; written the same way.")
-    ],
-    tables: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tables",
-            metavar="GLOB",
-            help="Only tables whose name matches, such as orders or 'sales.*'; may be given again. A name"
-            " without * or ? must be there and must be possible to sync.",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Not these tables; may be given again."),
-    ] = None,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", help="Go on for ever, each change as it comes, until Ctrl-C or SIGTERM."),
-    ] = False,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace",
-            help="DANGEROUS: give up the rows that TO holds in these tables. Each new table is built aside,"
-            " then swapped in; until then the old one stays as it is. Without this a table that holds"
-            " other rows is refused.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done; touch nothing.")
-    ] = False,
-    remove: Annotated[
-        bool,
-        typer.Option(
-            "--remove",
-            help="Take away what earlier runs between these two made: slot, publication, triggers and"
-            " bookkeeping. Your rows stay; a later run starts over.",
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write the report, or the error, as one JSON document to stdout.")
-    ] = False,
-    give_up_after: Annotated[
-        float,
-        typer.Option(
-            "--give-up-after",
-            metavar="SECONDS",
-            min=0,
-            help="Wait so long for a store that is away, then end with code 3; --follow waits for ever.",
-        ),
-    ] = 300.0,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, only the report and errors.")
-    ] = False,
-) -> int:
-    """Make the tables of TO equal to those of FROM, while both are in use.
-
-    Copies every table, catches up with what was written meanwhile, compares both sides, and takes away what
-    it made for that. A run that was stopped or killed goes on when the same command is given again.
-    """
-    from ..engine.report import Options
-
-    options = Options(
-        tables=tuple(tables or ()),
-        exclude=tuple(exclude or ()),
-        follow=follow,
-        replace=replace,
-        dry_run=dry_run,
-        remove=remove,
-        give_up_after=give_up_after,
-    )
-    _refuse_contradictions(options)
-    return _sync(source, target, options, quiet, as_json)
+def _add_commands() -> None:
+    for found in iter_modules(commands.__path__):
+        module = import_module(f"{commands.__name__}.{found.name}")
+        if group := getattr(module, "app", None):
+            app.add_typer(group)
+        else:
+            app.command(epilog=getattr(module, "EPILOG", None))(getattr(module, found.name))
 
 
-app.add_typer(parked.app)
-
-
-@app.command()
-def demo() -> int:
-    """Sync two SQLite files of about 100,000 rows while a program writes, and prove them equal.
-
-    Makes everything in a new temporary folder, and leaves it there to play with. Takes about half a minute.
-    """
-    from .demo import play
-
-    return play(typer.echo)
-
-
-def _refuse_contradictions(options: Options) -> None:
-    clash = ""
-    if options.remove:
-        chosen = {
-            "--tables": options.tables,
-            "--exclude": options.exclude,
-            "--follow": options.follow,
-            "--replace": options.replace,
-            "--dry-run": options.dry_run,
-        }
-        clash = next((name for name, given in chosen.items() if given), "")
-    if clash:
-        reason = f"--remove takes away all of the stream, and {clash} asks for something else"
-        raise Refused("read", "the command line", reason, f"leave {clash} away")
-
-
-def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool) -> int:
-    from ..control.service import sync as run
-    from .progress import progress
-    from .signals import Stopper
-
-    error: Interrupted | None = None
-    with progress(quiet) as shown:
-        stopper = Stopper(shown.notice)
-        try:
-            report = stopper.run(lambda: run(source, target, options, shown, started=stopper.watch))
-        except Interrupted as end:
-            if not options.follow or not shown.following or stopper.pipeline is None:
-                raise
-            error, report = end, stopper.pipeline.report  # how a follow that got there is meant to end
-    return _show(report, error, as_json)
-
-
-def _show(report: Report, error: Interrupted | None, as_json: bool) -> int:
-    from . import failures, summary
-
-    status = error.exit_status if error else report.exit_code
-    document = summary.members(report) | (failures.members(error) if error else {})
-    if error:
-        typer.echo(failures.line(error), err=True)
-    if as_json:
-        return _write_json(document, status)
-
-    from rich.console import Console
-
-    try:
-        summary.show(report, Console())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _close_pipe(status)
-    return status
+_add_commands()

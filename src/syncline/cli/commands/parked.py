@@ -28,8 +28,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")] = False,
 ) -> int:
     """List the parked keys, each with its reason. Exit code 1 when there are any."""
-    from ..control.parked import parked, show_key
-    from .figures import printable
+    from ...control.parked import parked, show_key
+    from ..figures import printable
 
     entries = parked(source, target)
     if as_json:
@@ -58,7 +58,7 @@ def show(
 @app.command()
 def retry(source: Source, target: Target, table: Table = None, keys: Keys = None) -> int:
     """Try parked keys again: by the sync that follows now, or else at the start of the next one."""
-    from ..control.parked import retry as ask
+    from ...control.parked import retry as ask
 
     count = ask(source, target, table, keys or ())
     typer.echo(f"{count:,} parked keys will be tried again by the running sync, or by the next")
@@ -68,7 +68,7 @@ def retry(source: Source, target: Target, table: Table = None, keys: Keys = None
 @app.command()
 def drop(source: Source, target: Target, table: Table = None, keys: Keys = None) -> int:
     """Give parked keys up: their rows at TO stay as they are until the source changes them again."""
-    from ..control.parked import drop as give_up
+    from ...control.parked import drop as give_up
 
     count = give_up(source, target, table, keys or ())
     typer.echo(f"{count:,} parked keys are given up; verdicts count their rows again")
