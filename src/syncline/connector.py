@@ -290,6 +290,10 @@ class Apply(Protocol):
     def start(self, source: Identity, position: Position) -> None:
         """Store the stream's source and first position."""
 
+    def linger(self) -> None:
+        """Called about twice a second while the rest of a transaction is waited for, so that no server takes
+        the session for a forgotten one."""
+
     def commit(self, upto: Position | None = None) -> None:
         """Commit; with `upto` the position moves there in the same transaction (Promise 1)."""
 

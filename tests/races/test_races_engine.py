@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +12,11 @@ import psycopg
 import pytest
 
 from syncline import failpoints
+from syncline.connectors.postgres import connection
 from syncline.errors import NeedsOperator, Superseded, SynclineError
 from tests.conftest import Databases
 from tests.oracle import compare
-from tests.runs import Following, execute, pipeline, sync, value, verdicts, wait_for
+from tests.runs import Following, Notices, execute, pipeline, sync, value, verdicts, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +34,39 @@ BIG = (
     "CREATE TABLE t (id int PRIMARY KEY, small text, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL"
 )
 FILL = "INSERT INTO t SELECT n, 'first', repeat(md5(n::text), 200) FROM generate_series({}, {}) n"
+
+
+def test_a_transaction_whose_rest_is_long_in_coming_is_applied(
+    pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.SETTINGS, "idle_in_transaction_session_timeout", "2s")
+    source, target = pair
+    execute(source, "CREATE TABLE t (id int PRIMARY KEY, text text)")
+    notices = Notices()
+    walsender = "SELECT pid FROM pg_stat_replication"
+    applying = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE state = 'idle in transaction' AND datname = current_database()"
+    )
+    with Following(source, target, max_bytes=1 << 16, observer=notices) as run:
+        wait_for(
+            lambda: value(target, "SELECT to_regclass('syncline.streams') IS NOT NULL") is True, "stream"
+        )
+        wait_for(
+            lambda: value(target, "SELECT count(*) FROM syncline.tables WHERE state = 'live'") == 1, "live"
+        )
+        wait_for(lambda: value(source, walsender) is not None, "walsender")
+        process = int(str(value(source, walsender)))
+        execute(source, "INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 50000) n")
+        wait_for(lambda: value(target, applying) != 0, "an open transaction")
+        os.kill(process, signal.SIGSTOP)
+        try:
+            time.sleep(5)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        wait_for(lambda: value(target, "SELECT count(*) FROM t") == 50000, "the rows")
+        assert run.error is None
+    assert not [text for text in notices.texts if "trying again" in text]
 
 
 def once(action: Callable[[], None]) -> Callable[..., None]:

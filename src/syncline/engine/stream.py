@@ -188,6 +188,8 @@ class Stream:
                     break
                 if unit:
                     self._apply(unit, until)
+                elif self._open is not None:
+                    self._open.linger()
                 if self._open is None:
                     self._look_at_parked()
                 self._tell_lag()

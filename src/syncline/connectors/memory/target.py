@@ -355,6 +355,9 @@ class MemoryApply:
         """Store where the stream begins."""
         self._change(lambda row: replace(row, source=source, position=position))
 
+    def linger(self) -> None:
+        """Nobody ends this transaction for being idle."""
+
     def commit(self, upto: Position | None = None) -> None:
         """Run everything under the lock."""
         database, stream = self._target._database, self._claim.stream

@@ -177,6 +177,11 @@ class PostgresApply:
             ledger.start(self._connection, self._claim, source, position)
         self._position = position
 
+    def linger(self) -> None:
+        """Say something: `idle_in_transaction_session_timeout` counts from the last statement."""
+        with self._mapped("write for", f"stream {self._claim.stream}"):
+            self._connection.execute("SELECT")
+
     def commit(self, upto: Position | None = None) -> None:
         """Move the position by compare-and-swap, then commit (Promises 1, 2)."""
         subject = f"stream {self._claim.stream}"

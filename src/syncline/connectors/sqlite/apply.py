@@ -101,6 +101,9 @@ class SqliteApply:
         ledger.start_stream(self._db, self._claim, source, position)
         self._after = position
 
+    def linger(self) -> None:
+        """Nobody ends this transaction for being idle."""
+
     def commit(self, upto: Position | None = None) -> None:
         """Commit; with `upto` the position moves in the same transaction (Promise 1)."""
         if upto is not None:
