@@ -28,6 +28,8 @@ from .model import (
     Position,
     Rows,
     Schema,
+    SchemaChange,
+    Sighting,
     Span,
     SpanRecord,
     TableName,
@@ -145,6 +147,11 @@ class Source(Store, Protocol):
         With `until` nothing after that position is yielded, and the iterator ends with a batch whose
         `upto` is not before it. Rows whose path names the store `skip` are left out (Race 16). A table
         that no longer fits its schema gives a SchemaChange. NeedsOperator as in `check_log`."""
+
+    def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
+        """What the catalog says of these tables and the log does not (Promise 4, Race 7): a Sighting for
+        each whose fingerprint is not that of its schema, a SchemaChange for one that the stream cannot go
+        on with. Nothing where `changes` tells it by itself. Quick, and stopped by nobody's lock."""
 
     def compare(self, a: Position, b: Position) -> int:
         """Below, at or above 0 as `a` is before, at or after `b`."""

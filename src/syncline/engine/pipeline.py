@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .. import failpoints
 from ..connector import Claim, Source, Target
 from ..errors import NeedsOperator, Refused, SynclineError, Transient
-from ..model import Identity, Position, Schema, Span, State, TableState
+from ..model import Identity, Position, Schema, Span, State, TableName, TableState
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest, digest_scheme
 from .parking import describe
@@ -212,22 +212,48 @@ class Pipeline:
             self._enter(main, new, source)
             main.copy()
             main.catch_up(source.ceiling())
-        self._copy_outgrown(main, side)
-        if self._options.follow:
-            main.follow(done=lambda: self._stores.stopped)
+        main.inspect()
+        self._mend(main, side)
+        while self._options.follow:
+            main.follow(done=lambda: self._stores.stopped or bool(main.suspects))
             self._stores.check()
+            self._mend(main, side)
         return self._conclude(main)
 
+    def _mend(self, main: Stream, side: str) -> None:
+        """Compare the suspects between batches, and copy anew what is not equal (Promise 4, Race 7)."""
+        suspects = dict(main.suspects)
+        main.suspects = {}
+        for seen in suspects.values():
+            self._observer.notice(
+                f"comparing table {seen.table}: {seen.description}, which the log does not tell"
+            )
+        schemas = [main.states[table].schema for table in suspects if main.is_live(table)]
+        for table, finding in self._compare(main, schemas).items():
+            if not main.is_live(table):
+                continue  # the log has stopped it meanwhile
+            if finding is Finding.EQUAL:
+                main.recognise([suspects[table]])
+            else:
+                # What could not be proven equal is taken for different: its rows must come (Promise 6).
+                main.outgrown[table] = suspects[table].description
+        self._copy_outgrown(main, side)
+
     def _copy_outgrown(self, main: Stream, side: str) -> None:
-        """Copy tables anew whose shape changed between floor and goal (Race 9), a few times at most."""
+        """Copy tables anew whose shape changed between floor and goal (Race 9) or whose rows are others than
+        the log told (Race 7), a few times at most; what cannot be, fails by name."""
         for _ in range(COPIES):
-            outgrown, main.outgrown = main.outgrown, set()
-            new = plan_anew(main.lookup, main.target, outgrown)
-            if not new:
+            outgrown, main.outgrown = main.outgrown, {}
+            if not outgrown:
                 return
-            names = ", ".join(str(table.schema.table) for table in new)
-            self._observer.notice(f"the shape of {names} changed while it was copied: its copy begins anew")
-            self._add_beside(main, side, new)
+            new = plan_anew(main.lookup, main.target, outgrown)
+            tables = {table.schema.table for table in new}
+            main.fail({table: why for table, why in outgrown.items() if table not in tables})
+            for table in tables:
+                self._observer.notice(f"the copy of table {table} begins anew: {outgrown[table]}")
+            if new:
+                main.begin_anew(tables)
+                self._add_beside(main, side, new)
 
     def _enter(self, stream: Stream, new: Sequence[NewTable], source: Source) -> None:
         """Attach the stream's tables to the log, wait for a floor, take the new ones in."""
@@ -324,15 +350,7 @@ class Pipeline:
         live = [state.schema for state in main.states.values() if state.state is State.LIVE]
         for schema in live:
             main.target.advance_sequences(schema, main.lookup.sequences(schema))
-        findings = compare(
-            main.lookup,
-            main.target,
-            live,
-            main,
-            self._observer.notice,
-            self._observer.comparing,
-            main.parking.keys,
-        )
+        findings = self._compare(main, live)
         for table in self.report.tables:
             state = main.states.get(table.table)
             if table.table in findings:
@@ -355,6 +373,18 @@ class Pipeline:
         failpoints.hit("remove.after_detach")
         main.target.forget(main.claim.stream)
         return self.report
+
+    def _compare(self, main: Stream, schemas: Sequence[Schema]) -> Mapping[TableName, Finding]:
+        """Compare tables of the stream as its owner."""
+        return compare(
+            main.lookup,
+            main.target,
+            schemas,
+            main,
+            self._observer.notice,
+            self._observer.comparing,
+            main.parking.keys,
+        )
 
     def _finish_removal(self, known: Claim, source: Source, target: Target) -> Report:
         """An earlier one-off run ended after it had taken its log away: what it left is only compared."""

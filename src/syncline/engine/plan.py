@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..connector import Source, Target
 from ..errors import Refused
-from ..model import Schema, State, TableName, TableState
+from ..model import Schema, Sighting, State, TableName, TableState
 from ..verify.compare import Finding, compare_at_rest
 from .report import Options
 
@@ -44,15 +44,10 @@ def make_plan(
     Refused, with everything that is wrong with the first table that cannot take part: a table asked for
     by its exact name that cannot be synced, no table at all, two tables that would be one at the target, a
     target table that does not fit or holds other rows (Promise 3: before anything runs). A table whose shape
-    changed while it was being copied begins anew (Race 9).
+    (Race 9) or fingerprint (Race 7) changed while it was being copied begins anew.
     """
     found = discover(source, target)
-    by_name = {schema.table: schema for schema in found}
-    anew = [
-        NewTable(by_name[table], made=True, aside=True)
-        for table, state in tables.items()
-        if state.state is State.COPYING and table in by_name and by_name[table].stored != state.schema.stored
-    ]
+    anew = _find_outdated(source, found, tables.values())
     redone = {new.schema.table for new in anew}
     known = {table: state for table, state in tables.items() if table not in redone}
     if options.replace:
@@ -79,6 +74,20 @@ def make_plan(
         why = f"none of its tables can be synced: {first[0]}: {first[1]}" if first else "it has no tables"
         raise Refused("sync", source.name, why)
     return plan
+
+
+def _find_outdated(source: Source, found: Sequence[Schema], states: Collection[TableState]) -> list[NewTable]:
+    """The tables whose copy must begin anew: what is copied is not of the table as it is now."""
+    by_name = {schema.table: schema for schema in found}
+    copying = [state for state in states if state.state is State.COPYING and state.schema.table in by_name]
+    seen = source.inspect([state.schema for state in copying])
+    redone = {sight.table for sight in seen if not isinstance(sight, Sighting) or sight.description}
+    return [
+        NewTable(schema, made=True, aside=True)
+        for state in copying
+        for schema in [by_name[state.schema.table]]
+        if state.floor is None or schema.stored != state.schema.stored or schema.table in redone
+    ]
 
 
 def discover(source: Source, target: Target) -> list[Schema]:

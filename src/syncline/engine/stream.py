@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -24,6 +24,7 @@ from ..model import (
     Position,
     Rows,
     SchemaChange,
+    Sighting,
     State,
     TableName,
     TableState,
@@ -41,6 +42,7 @@ from .stores import Stores
 MAX_WAIT_SECONDS = 0.5
 MOST_ROUNDS = 5
 PARKED_SECONDS = 2.0
+CATALOG_SECONDS = 3.0
 IDLE_SECONDS = 10.0
 IDLE_BYTES = 1 << 20
 """An idle position is stored after this much time and this much log: one stream's position writes are
@@ -50,8 +52,9 @@ another's log, and two mirrors facing each other must come to rest (Race 13)."""
 class Stream:
     """A claimed stream. `lookup` and `target` belong to the thread that calls the methods.
 
-    `touched` counts the changes that were applied, a table; `outgrown` are the tables whose shape changed
-    between floor and goal, so that their copy must begin anew (Race 9).
+    `touched` counts the changes that were applied, a table. `suspects` are live tables that may hold other
+    rows than the log told (Race 7), `outgrown` those whose copy must begin anew, with the reason: their shape
+    changed between floor and goal (Race 9), or they were found different.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class Stream:
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         self._asked_lag = 0.0
         self.touched: Counter[TableName] = Counter()
-        self.outgrown: set[TableName] = set()
+        self.suspects: dict[TableName, Sighting] = {}
+        self.outgrown: dict[TableName, str] = {}
         self.parking = Parking(target.parked(claim.stream))
         self._retry: set[TableName] = set(self.parking.tables())
         self._rounds: dict[TableName, tuple[int, Position]] = {}
         self._unbuilt = 0
         self._looked = time.monotonic()
+        self._inspected = 0.0
 
     @property
     def position(self) -> Position:
@@ -121,6 +126,41 @@ class Stream:
             apply.commit()
         for state in states:
             self._set(state)
+
+    def inspect(self) -> None:
+        """Notice what the log does not tell (Promise 4, Race 7). A table that the stream cannot go on with
+        fails; one whose rows cannot have changed gets its new fingerprint; the others are `suspects` once
+        they are live: what a copy has not seen may be on its way, and what it has seen is there."""
+        self._inspected = time.monotonic()
+        found = self.lookup.inspect([state.schema for state in self._active()])
+        sightings = [seen for seen in found if isinstance(seen, Sighting)]
+        changes = [seen for seen in found if isinstance(seen, SchemaChange)]
+        if changes:
+            with self.target.begin_copy(self.claim, self._mark({})) as apply:
+                for change in changes:
+                    self._fail(apply, change)
+                apply.commit()
+        self.recognise([seen for seen in sightings if not seen.description])
+        self.suspects = {
+            seen.table: seen for seen in sightings if seen.description and self.is_live(seen.table)
+        }
+
+    def recognise(self, sightings: Sequence[Sighting]) -> None:
+        """Keep the fingerprints of tables that hold what their sources do, with their states (Promise 1)."""
+        states = [
+            replace(state, schema=replace(state.schema, fingerprint=seen.fingerprint))
+            for seen in sightings
+            for state in [self.states[seen.table]]
+        ]
+        if states:
+            with self.target.begin_copy(self.claim, self._mark({})) as apply:
+                apply.record(states)
+                apply.commit()
+            self.states |= {state.schema.table: state for state in states}
+
+    def is_live(self, table: TableName) -> bool:
+        """Whether a table is live."""
+        return self.states[table].state is State.LIVE
 
     def join(self, side: Stream) -> None:
         """Take over the tables of a side stream that stands at the same position."""
@@ -192,6 +232,8 @@ class Stream:
                     self._open.linger()
                 if self._open is None:
                     self._look_at_parked()
+                    if time.monotonic() - self._inspected >= CATALOG_SECONDS:
+                        self.inspect()
                 self._tell_lag()
         finally:
             self._reader, self._open = None, None
@@ -301,12 +343,30 @@ class Stream:
         return self.states[table].state in (State.CATCHING_UP, State.LIVE)
 
     def _fail(self, apply: Apply, change: SchemaChange) -> None:
-        detail = f"{change.description}; copy it anew with --replace --tables '{change.table}'"
         if self.states[change.table].state is State.CATCHING_UP:
-            self.outgrown.add(change.table)
-        failed = replace(self.states[change.table], state=State.FAILED, detail=detail)
+            self.outgrown[change.table] = change.description
+        failed = self._failed(change.table, change.description)
         apply.record([failed])
         self._set(failed)
+
+    def _failed(self, table: TableName, why: str) -> TableState:
+        detail = f"{why}; copy it anew with --replace --tables '{table}'"
+        return replace(self.states[table], state=State.FAILED, detail=detail)
+
+    def fail(self, reasons: Mapping[TableName, str]) -> None:
+        """Stop tables that were live, by name."""
+        if reasons:
+            self.settle([self._failed(table, why) for table, why in reasons.items()])
+
+    def begin_anew(self, tables: Iterable[TableName]) -> None:
+        """From here on these tables wait for a side stream that copies them anew. Whoever starts next finds
+        them without a floor, and plans the same."""
+        self.settle(
+            [
+                replace(self.states[table], state=State.COPYING, floor=None, goal=None, aside=True, detail="")
+                for table in tables
+            ]
+        )
 
     def _write_folded(self, apply: Apply, gathered: dict[TableName, list[Changes]]) -> None:
         """Deletes from children to parents, then rows from parents to children: no foreign key is ever

@@ -4,7 +4,7 @@ Nothing here does IO, and nothing here knows any one system. Everything that is 
 (schemas, states, spans, marks) has its JSON form here.
 """
 
-from .batch import Batch, Changes, Mark, SchemaChange, Segment, Truncate
+from .batch import Batch, Changes, Mark, SchemaChange, Segment, Sighting, Truncate
 from .digest import CANONICAL, Digest, digest_rows
 from .position import Identity, Lag, Position
 from .rows import ARROW, Key, Refusal, Rows
@@ -34,6 +34,7 @@ __all__ = [
     "Schema",
     "SchemaChange",
     "Segment",
+    "Sighting",
     "Span",
     "SpanRecord",
     "State",

@@ -68,6 +68,19 @@ Segment = Changes | Truncate | SchemaChange
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A table whose fingerprint in the catalog is not the one that the stream knows (Promise 4, Race 7).
+
+    `description` says in one clause what may have changed rows without the log telling it; '' when nothing
+    of what changed can have.
+    """
+
+    table: TableName
+    fingerprint: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Whole source transactions from `after` (exclusive) to `upto` (inclusive); may be empty.
 

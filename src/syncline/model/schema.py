@@ -102,6 +102,9 @@ class Schema:
     when the table has none, and then `problem` says what to do. `system` names the connector that the
     schema was discovered by: defaults and definitions are in that system's SQL. `problem` is also set
     for anything else that keeps the table from being synced (a view, an unlogged table, …).
+
+    `fingerprint` is of what the log does not tell of the table; only the connector that made it reads it.
+    It is '' where the log tells everything, and in what a program that knew of none has persisted.
     """
 
     table: TableName
@@ -112,6 +115,7 @@ class Schema:
     foreign_keys: tuple[ForeignKey, ...] = ()
     problem: str = ""
     estimated_rows: int | None = field(default=None, compare=False)
+    fingerprint: str = field(default="", compare=False)
 
     @cached_property
     def stored(self) -> tuple[Column, ...]:
@@ -165,6 +169,7 @@ class Schema:
                 }
                 for foreign in self.foreign_keys
             ],
+            "fingerprint": self.fingerprint,
         }
 
     @classmethod
@@ -189,4 +194,5 @@ class Schema:
                 )
                 for foreign in members["foreign_keys"]
             ),
+            fingerprint=members.get("fingerprint", ""),
         )

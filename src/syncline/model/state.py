@@ -35,6 +35,8 @@ class State(StrEnum):
 class TableState:
     """A table of a stream: its schema at the source, its state, and from where to where it is replayed.
 
+    A table without a floor is still to begin: its copy was found to be wanted anew.
+
     `created`: Syncline made the target's table, and so builds its indexes and foreign keys.
     `aside`: rows go to a table beside the one they will replace when the stream's tables are live.
     """

@@ -7,7 +7,18 @@ from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
 from ...errors import NeedsOperator, Refused
-from ...model import Batch, Changes, Lag, Position, Schema, SchemaChange, Segment, TableName, Truncate
+from ...model import (
+    Batch,
+    Changes,
+    Lag,
+    Position,
+    Schema,
+    SchemaChange,
+    Segment,
+    Sighting,
+    TableName,
+    Truncate,
+)
 from ...model.batch import Path
 from .cells import UNSENT, Row, rows_of
 from .database import Altered, Emptied, Logged, Slot, Written
@@ -89,6 +100,10 @@ class MemorySource(MemoryStore):
                 at = int(batch.upto)
             if end is not None and at >= end:
                 return
+
+    def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
+        """Nothing: this log tells everything."""
+        return ()
 
     def compare(self, a: Position, b: Position) -> int:
         """By number."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from psycopg.rows import class_row, namedtuple_row
 
 from ...model import Column, ForeignKey, Index, Schema, TableName
+from . import fingerprint
 from .connection import Connection
 from .types import SYSTEM, ServerType, canonical, qualified
 
@@ -132,8 +134,12 @@ def discover(connection: Connection, default: str, oids: Sequence[int] | None = 
         types = _types(connection, used)
         indexes = _grouped(_fetch(connection, _INDEXES, [relations]))
         foreign = _grouped(_fetch(connection, _FOREIGN_KEYS, [relations]))
+        prints = {print.oid: print.dumps() for print in fingerprint.read(connection, relations)}
     return [
-        _schema(table, columns[table.oid], types, indexes[table.oid], foreign[table.oid], default)
+        replace(
+            _schema(table, columns[table.oid], types, indexes[table.oid], foreign[table.oid], default),
+            fingerprint=prints[table.oid],
+        )
         for table in found
     ]
 

@@ -17,8 +17,8 @@ import psycopg
 from ... import failpoints
 from ...connector import Notice
 from ...errors import Refused, Transient
-from ...model import Batch, Lag, Position, Schema
-from . import slot
+from ...model import Batch, Lag, Position, Schema, SchemaChange, Sighting
+from . import fingerprint, slot
 from .catalog import Member
 from .connection import Connection, translated
 from .cutter import Cutter
@@ -111,6 +111,11 @@ class PostgresSource(PostgresStore):
             if session.execute(flushed, [format_lsn(ceiling)]).fetchone() != (True,):
                 _end_transaction(session)
         return format_lsn(ceiling)
+
+    def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
+        """By the fingerprints of the room's `fingerprint`."""
+        with self._mapped("look at", self.name) as session:
+            return fingerprint.inspect(session, {self._member(schema): schema for schema in tables})
 
     def compare(self, a: Position, b: Position) -> int:
         """By log sequence number."""

@@ -183,6 +183,8 @@ class PostgresTarget(PostgresStore):
                 raise Corruption("join", subject, why)
             ledger.hand_over(connection, side.stream, main.stream)
             ledger.record(connection, main.stream, states)
+        for state in states:  # a table that was copied anew is another one than before
+            self._forget_table(self._member(state.schema))
 
     def swap(self, claim: Claim, states: Sequence[TableState]) -> None:
         """Drop the old tables, give the new ones their names; states with it."""

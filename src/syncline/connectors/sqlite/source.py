@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
 from ...errors import NeedsOperator, Refused
-from ...model import Batch, Lag, Position, Schema
+from ...model import Batch, Lag, Position, Schema, SchemaChange, Sighting
 from .connection import Connection
 from .log import LogReader, shape_changed
 from .meta import drop_meta, restore_journal, write_meta
@@ -110,6 +110,10 @@ class SqliteSource(SqliteStore):
     def ceiling(self) -> Position:
         """The end of the log: a commit and its log rows become visible as one."""
         return Position(str(self._top()))
+
+    def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
+        """Nothing: triggers and shapes are looked at with the log."""
+        return ()
 
     def compare(self, a: Position, b: Position) -> int:
         """By number."""
