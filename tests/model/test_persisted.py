@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -75,6 +76,16 @@ def test_the_persisted_forms_stay_as_they_are() -> None:
         "identity": True,
     }
     assert Column.from_json(column).to_json() == column
+
+
+@given(strategies.schemas)
+def test_a_schema_without_a_fingerprint_is_read(value: Schema) -> None:
+    """An earlier version has written none."""
+    assert Schema.from_json(through_json(replace(value, fingerprint="f").to_json())).fingerprint == "f"
+    members = through_json(value.to_json())
+    del members["fingerprint"]
+    assert Schema.from_json(members) == value
+    assert Schema.from_json(members).fingerprint == ""
 
 
 def test_an_identity_is_named_by_what_stays() -> None:

@@ -137,7 +137,12 @@ class MemoryTarget(MemoryStore):
                 staying,
                 tables={**staying.tables, **{state.schema.table: state for state in states}},
                 spans={**staying.spans, **joining.spans},
-                parked={**staying.parked, **joining.parked},
+                parked={
+                    **{
+                        at: entry for at, entry in staying.parked.items() if entry.table not in joining.tables
+                    },
+                    **joining.parked,
+                },
             )
             del streams[side.stream]
 

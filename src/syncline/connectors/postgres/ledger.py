@@ -314,12 +314,14 @@ def change_parked(
 
 
 def hand_over(connection: Connection, side: str, main: str) -> None:
-    """Give a side stream's tables and spans to the main stream; the side stream is gone."""
+    """Give a side stream's tables, spans and parked keys to the main stream, in place of what that one has
+    of these tables; the side stream is gone."""
     for statement in (
-        "DELETE FROM syncline.tables m USING syncline.tables s WHERE m.stream = %(main)s"
-        " AND s.stream = %(side)s AND (m.namespace, m.name) = (s.namespace, s.name)",
-        "DELETE FROM syncline.spans m USING syncline.tables s WHERE m.stream = %(main)s"
-        " AND s.stream = %(side)s AND (m.namespace, m.name) = (s.namespace, s.name)",
+        *(
+            f"DELETE FROM syncline.{kept} m USING syncline.tables s WHERE m.stream = %(main)s"
+            " AND s.stream = %(side)s AND (m.namespace, m.name) = (s.namespace, s.name)"
+            for kept in ("parked", "spans", "tables")
+        ),
         "UPDATE syncline.tables SET stream = %(main)s WHERE stream = %(side)s",
         "UPDATE syncline.spans SET stream = %(main)s WHERE stream = %(side)s",
         "UPDATE syncline.parked SET stream = %(main)s WHERE stream = %(side)s",

@@ -177,8 +177,10 @@ def read_spans(db: Connection, stream: str, table: TableName) -> list[SpanRecord
 
 
 def hand_over(db: Connection, stream: str, to: str) -> None:
-    """Give a stream's spans and parked keys to another stream."""
+    """Give a stream's spans and parked keys to another stream, in place of what that has of these tables."""
     for table in (SPANS, PARKED):
+        copied = f"SELECT tbl FROM {TABLES} WHERE stream = ?"
+        db.execute(f"DELETE FROM {table} WHERE stream = ? AND tbl IN ({copied})", (to, stream))
         db.execute(f"UPDATE {table} SET stream = ? WHERE stream = ?", (to, stream))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ...connector import Apply, Claim, Target
 from ...errors import Corruption, Superseded, SynclineError
-from ...model import Identity, Index, Kind, Mark, Position, Span, SpanRecord, State, TableState
+from ...model import Identity, Index, Kind, Mark, Parked, Position, Span, SpanRecord, State, TableState
 from .driver import Row
 from .stage import (
     ITEMS,
@@ -351,6 +351,22 @@ class FencingSuite(Suite):
             apply.upsert(parts, rows_from(parts.schema, [(1, "a", 1)]))
             apply.commit(P2)
         assert list(self.driver.target.rows(PARTS)) == [(1, "a", 1)]
+
+    def test_a_table_that_was_copied_anew_joins_in_the_place_of_what_it_was(self) -> None:
+        target, main, side, items, parts = self.joining()
+        key = (1,) * len(parts.schema.key)
+        with target.begin_copy(main, self.mark(target, parts.schema)) as apply:
+            apply.record([replace(parts, state=State.COPYING, floor=None)])
+            apply.plan_spans(parts, SPANS)
+            apply.park([Parked(parts.schema.table, key, "of an earlier copy", P1)])
+            apply.commit()
+        with target.begin_copy(side, self.mark(target, parts.schema)) as apply:
+            apply.park([Parked(parts.schema.table, key, "of this copy", P1)])
+            apply.commit()
+        target.join(side, main, [parts])
+        assert self.stored(target).tables == {items.schema.table: items, parts.schema.table: parts}
+        assert [entry.reason for entry in target.parked(main.stream)] == ["of this copy"]
+        assert list(target.spans(main, parts.schema.table)) == [SpanRecord(SPANS[0], 4), SpanRecord(SPANS[1])]
 
     def test_race_04_streams_at_two_positions_do_not_join(self) -> None:
         target, main, side, _, parts = self.joining()
