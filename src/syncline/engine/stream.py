@@ -232,9 +232,9 @@ class Stream:
                     self._open.linger()
                 if self._open is None:
                     self._look_at_parked()
-                    if time.monotonic() - self._inspected >= CATALOG_SECONDS:
-                        self.inspect()
                 self._tell_lag()
+                if self._open is None and time.monotonic() - self._inspected >= CATALOG_SECONDS:
+                    self.inspect()
         finally:
             self._reader, self._open = None, None
             self._unit.close()
