@@ -9,6 +9,7 @@ contract. May import the contract, the model and errors; never another connector
     catalog     tables, keys, indexes and references as the file declares them
     store       reading, for Source and Target alike
     triggers    the change log: triggers that write every change into a table of the same file
+    position    places in that log, and whether a log is the one they were taken from
     log         reads that log
     source      a file as Source
     meta        what a file says about itself to every stream

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 from urllib.parse import quote as quote_url
 
@@ -20,6 +22,8 @@ _NOTICE_SECONDS = 1.0
 _PREFIX = "sqlite:///"
 
 T = TypeVar("T")
+_File = tuple[int, ...]
+"""Device and number of a file; empty when there is none."""
 
 
 def parse_url(url: str) -> str:
@@ -54,6 +58,8 @@ class Connection:
         self.patience = BUSY_SECONDS
         self._stop = threading.Event()
         self._running = 0
+        self._path, self._wal_path = path, os.path.realpath(path) + "-wal"
+        before = _file_at(path)  # before it is opened: what is put there in between counts as another one
         if not create and not os.path.exists(path):
             raise Refused("open", subject, "no such file", "check the path of the URL")
         self.refuse_without_folder(path, subject)
@@ -76,6 +82,8 @@ class Connection:
         except BaseException:
             self._db.close()
             raise
+        self._file: _File = before or _file_at(path)
+        self._wal: _File = ()
 
     @staticmethod
     def refuse_without_folder(path: str, subject: str) -> None:
@@ -142,7 +150,9 @@ class Connection:
         return self.value(sql, (name,)) is not None
 
     def begin(self, notice: Callable[[str], None] | None = None, endless: bool = False) -> None:
-        """Take the file's only write lock: from here on no other transaction can be open."""
+        """Take the file's only write lock: from here on no other transaction can be open. Nothing is ever
+        written into a file that nobody finds any more: see `raise_if_replaced`."""
+        self.raise_if_replaced()
         self.execute("BEGIN IMMEDIATE", endless=endless, notice=notice)
 
     def commit(self) -> None:
@@ -212,6 +222,18 @@ class Connection:
         self._stop.wait(seconds)
         self.raise_if_stopped()
 
+    def raise_if_replaced(self) -> None:
+        """Transient when another file stands under the path than the one that is open, or under the path
+        of its write-ahead log: what is written there is not seen here, and the other way round.
+        NeedsOperator when there is none."""
+        file, wal = _file_at(self._path), _file_at(self._wal_path)
+        if not file:
+            raise NeedsOperator("use", self.subject, "the file is gone", "put it back and run again")
+        # The log stays for as long as a connection is open: only another hand takes it away.
+        if file != self._file or (self._wal and wal != self._wal):
+            raise Transient("use", self.subject, "another file was put in its place")
+        self._wal = wal
+
     def interrupt(self) -> None:
         """From any thread: what runs raises Transient; when nothing runs, nothing happens."""
         if self._running:
@@ -222,8 +244,11 @@ class Connection:
             return  # it was closed meanwhile
 
     def close(self) -> None:
-        """Close; may be called twice."""
-        self._db.close()
+        """Close; may be called twice. The last connection of all plays the write-ahead log into the file as
+        it closes: not when that log was taken away, as another file stands there now."""
+        replaced = self._wal and _file_at(self._wal_path) != self._wal
+        with _shared_lock(self._path) if replaced else nullcontext():
+            self._db.close()
 
     def raise_if_stopped(self) -> None:
         """Raise Transient when `interrupt` was called meanwhile."""
@@ -267,6 +292,34 @@ class Connection:
                         notice(f"waiting for another process to end its transaction on {self.subject}")
                         told = True
                 self.pause(_BACKOFF_SECONDS)
+
+
+@contextmanager
+def _shared_lock(path: str) -> Iterator[None]:
+    """A lock that keeps this process too from SQLite's exclusive one (fcntl(2), "Open file description
+    locks"; SHARED_FIRST and SHARED_SIZE of SQLite's os_unix.c); none where the system has no such locks."""
+    if not hasattr(fcntl, "F_OFD_SETLK"):
+        yield
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _file_at(path: str) -> _File:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

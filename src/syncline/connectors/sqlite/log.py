@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...errors import Unfit
+from ...errors import Transient, Unfit
 from ...model import (
     Batch,
     Changes,
@@ -27,6 +27,7 @@ from .catalog import describe
 from .codec import decode
 from .connection import Connection
 from .declared import declare
+from .position import number_of, position_at, proves, read_end
 from .store import close_cursor, decode_rows, refuse_null_keys
 from .triggers import LOG, SHAPES, find_shape, triggers_missing
 
@@ -54,7 +55,7 @@ class _Followed:
 class _Page:
     """Log rows up to `upto`, those kept by table; `cut`: a transaction ends here."""
 
-    upto: int
+    upto: Position
     rows: dict[TableName, list[Told]] = field(default_factory=dict)
     paths: dict[TableName, Path] = field(default_factory=dict)
     cut: bool = False
@@ -77,51 +78,63 @@ class LogReader:
         self._open_mark: str | None = None
         self._open = False  # rows were yielded whose transaction may go on
 
-    def wait(self, at: int, max_wait: float) -> int:
+    def wait(self, at: Position, max_wait: float) -> Position:
         """The end of the log once it is past `at` or a table has changed its shape; `at` when neither
-        happened in `max_wait` seconds. Idle, it asks for `data_version`, which touches no page, at most a
-        hundred and at least five times a second."""
+        happened in `max_wait` seconds. Idle, it asks for `data_version`, which touches no page, and whether
+        the file is still the one under its path, at most a hundred and at least five times a second.
+        Transient when another file or another history is there by now: whoever opens the file again and
+        asks `check_log` knows what that means (Promise 7)."""
         with self._db.running():
             return self._wait(at, time.monotonic() + max_wait)
 
-    def _wait(self, at: int, deadline: float) -> int:
+    def _wait(self, at: Position, deadline: float) -> Position:
         delay, slowest = _POLL_SECONDS
         while True:
+            self._db.raise_if_replaced()
             data = int(self._db.value("PRAGMA data_version"))
             if data != self._seen:
                 # Taken before the log is looked at: a commit in between is seen by the next look.
                 self._seen = data
                 self._look_at_shapes()
-                top = int(self._db.value(f"SELECT max(seq) FROM {LOG}"))
-                if top > at or self._untold():
-                    return max(top, at)
+                with self._db.snapshot():
+                    self._prove(at)
+                    top = read_end(self._db)
+                if number_of(top) > number_of(at):
+                    return top
+                if self._untold():
+                    return at
             left = deadline - time.monotonic()
             if left <= 0:
                 return at
             self._db.pause(min(delay, left))
             delay = min(delay * 2, slowest)
 
-    def next_batch(self, at: int, top: int, max_bytes: int) -> Batch:
+    def next_batch(self, at: Position, top: Position, max_bytes: int) -> Batch:
         """The batch after `at`; both `at` and `top` are ends of transactions, or `at` the end of a batch
         that was not complete. An empty one when they are the same."""
         with self._db.running():
-            page = self._read(at, top, max_bytes) if at < top else _Page(at)
+            page = self._read(at, top, max_bytes) if number_of(at) < number_of(top) else _Page(at)
             segments: list[Segment] = [self._changes(table, page) for table in page.rows]
         self._open = self._open or bool(segments)
-        if page.upto == top:
+        passed = number_of(page.upto) - number_of(at)
+        if number_of(page.upto) == number_of(top):
             page.cut = True
             segments += self._tell_changed()
         complete = page.cut or not self._open
         if complete:
             self._open = False
         return Batch(
-            after=Position(str(at)),
-            upto=Position(str(page.upto)),
+            after=at,
+            upto=page.upto,
             segments=segments,
             complete=complete,
-            transactions=int(complete and page.upto > at),
-            log_bytes=page.upto - at,
+            transactions=int(complete and passed > 0),
+            log_bytes=passed,
         )
+
+    def _prove(self, at: Position) -> None:
+        if not proves(self._db, at):
+            raise Transient("follow", self._db.subject, "another history stands in the file by now")
 
     def _look_at_shapes(self) -> None:
         version = int(self._db.value("PRAGMA schema_version"))
@@ -152,10 +165,16 @@ class LogReader:
                 segments.append(SchemaChange(followed.schema.table, followed.changed))
         return segments
 
-    def _read(self, at: int, top: int, max_bytes: int) -> _Page:
-        """The rows after `at`, until `max_bytes`, the end of the run, or a row of another mark."""
+    def _read(self, at: Position, top: Position, max_bytes: int) -> _Page:
+        """The rows after `at`, until `max_bytes`, the end of the run, or a row of another mark; in the
+        snapshot that shows them to come after `at`."""
+        with self._db.snapshot():
+            self._prove(at)
+            return self._fetch(at, top, max_bytes)
+
+    def _fetch(self, at: Position, top: Position, max_bytes: int) -> _Page:
         sql = f"SELECT * FROM {LOG} WHERE seq > ? AND seq <= ? ORDER BY seq"
-        cursor = self._db.execute(sql, (at, top))
+        cursor = self._db.execute(sql, (number_of(at), number_of(top)))
         places = {name[0]: place for place, name in enumerate(cursor.description)}
         page, size, looked = _Page(at), 0, 0
         try:
@@ -164,7 +183,7 @@ class LogReader:
                     if not self._keep(row, places, page):
                         page.cut = True
                         return page
-                    page.upto = row[0]
+                    page.upto = position_at(row[0], row[4])
                     size += sum(len(cell) if isinstance(cell, str | bytes) else 8 for cell in row)
                     looked += 1
                     if size >= max_bytes or looked >= _MOST_ROWS:

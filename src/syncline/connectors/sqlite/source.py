@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
@@ -12,6 +13,7 @@ from ...model import Batch, Lag, Position, Schema, SchemaChange, Sighting
 from .connection import Connection
 from .log import LogReader, shape_changed
 from .meta import drop_meta, restore_journal, write_meta
+from .position import number_of, proves, read_end
 from .store import SqliteStore
 from .triggers import ATTACHED, LOG, READERS, create_log, drop_log, unwatch, watch
 
@@ -19,9 +21,9 @@ _RELEASE_ROWS = 2_000  # a piece of pruning holds the write lock for millisecond
 
 
 class SqliteSource(SqliteStore):
-    """A file whose log is followed. Positions are the log's row numbers in decimal: one writer at a time
-    holds the file, so their order is the order of commits (Race 8 does not apply), and whatever a
-    snapshot shows up to its largest number is whole transactions."""
+    """A file whose log is followed. Positions are rows of the log (see `position`): one writer at a time
+    holds the file, so the order of their numbers is the order of commits (Race 8 does not apply), and
+    whatever a snapshot shows up to its largest number is whole transactions."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -52,7 +54,7 @@ class SqliteSource(SqliteStore):
                 self._db.execute(
                     f"INSERT OR IGNORE INTO {ATTACHED} VALUES (?, ?)", (stream, schema.table.name)
                 )
-            top = self._top()
+            top = number_of(read_end(self._db))
             sql = f"INSERT OR IGNORE INTO {READERS} VALUES (?, ?, ?)"
             return self._db.execute(sql, (stream, top, top)).rowcount == 1
 
@@ -82,19 +84,25 @@ class SqliteSource(SqliteStore):
         return self._reader(stream) is not None
 
     def check_log(self, stream: str, after: Position) -> None:
-        """NeedsOperator when the log is gone, was made after the position, ends before it (an older file
-        was put in its place), or was released past it (the target is an older one)."""
-        place, reader = int(after), self._reader(stream)
-        if reader is None:
-            reason = "the stream's log is gone"
-        elif self._top() < place:
-            reason = f"the log ends at {self._top()}: an older file stands in its place"
-        elif place < reader[0]:
-            reason = f"the log begins at {reader[0]}"
-        elif place < reader[1]:
-            reason = f"the log is released up to {reader[1]}: the target is older than the log"
-        else:
-            return
+        """NeedsOperator when the log is gone, was made after the position, ends before it or has another
+        history there (another copy of the file was put in its place), or was released past it (the target
+        is an older one). Promise 7."""
+        with self._db.snapshot():
+            place, reader, top = number_of(after), self._reader(stream), number_of(read_end(self._db))
+            if reader is None:
+                reason = "the stream's log is gone"
+            elif top < place:
+                reason = f"the log ends at {top}: an older file stands in its place"
+            elif place < reader[0]:
+                reason = f"the log begins at {reader[0]}"
+            elif place < reader[1]:
+                reason = f"the log is released up to {reader[1]}: the target is older than the log"
+            elif not proves(self._db, after):
+                reason = (
+                    f"the log has another history at {place}: another copy of the file stands in its place"
+                )
+            else:
+                return
         raise NeedsOperator(
             "go on from",
             f"{after} in {self.name}",
@@ -105,11 +113,11 @@ class SqliteSource(SqliteStore):
     def floor(self, notice: Notice) -> Position:
         """The end of the log while nobody writes: whoever wrote when it was asked for has ended."""
         with self._db.write(notice, endless=True):
-            return Position(str(self._top()))
+            return read_end(self._db)
 
     def ceiling(self) -> Position:
         """The end of the log: a commit and its log rows become visible as one."""
-        return Position(str(self._top()))
+        return read_end(self._db)
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
         """Nothing: triggers and shapes are looked at with the log."""
@@ -117,12 +125,12 @@ class SqliteSource(SqliteStore):
 
     def compare(self, a: Position, b: Position) -> int:
         """By number."""
-        return int(a) - int(b)
+        return number_of(a) - number_of(b)
 
     def lag(self, stream: str, at: Position) -> Lag:
         """In rows of the log."""
-        reader, top = self._reader(stream), self._top()
-        return Lag(max(top - int(at), 0), top - reader[1] if reader else 0, "rows")
+        reader, top = self._reader(stream), number_of(read_end(self._db))
+        return Lag(max(top - number_of(at), 0), top - reader[1] if reader else 0, "rows")
 
     def changes(
         self,
@@ -140,37 +148,42 @@ class SqliteSource(SqliteStore):
         mark changes, which only ever happens between transactions (Race 16). No snapshot is held while
         the caller works or the log is idle; rows up to the position that was looked at never change."""
         self.check_log(stream, after)
-        at, end = int(after), None if until is None else int(until)
-        if end is not None and at >= end:
+        at, end = after, until
+        if end is not None and self.compare(at, end) >= 0:
             yield Batch(after, after)
             return
         reader = LogReader(self._db, tables, self.identity().id, skip)
-        while end is None or at < end:
+        while end is None or self.compare(at, end) < 0:
             top = reader.wait(at, max_wait)
-            top = top if end is None else min(top, end)
+            top = end if end is not None and self.compare(top, end) > 0 else top
             while True:
                 batch = reader.next_batch(at, top, max_bytes)
                 yield batch
-                at = int(batch.upto)
-                if at >= top:
+                at = batch.upto
+                if self.compare(at, top) >= 0:
                     break
 
     def release(self, stream: str, upto: Position) -> None:
         """Delete what no reader needs any more, in pieces that hold the write lock for milliseconds, on a
-        connection of its own: callable from any thread."""
+        connection of its own: callable from any thread. The row at a reader's position stays, as the
+        position is proven by it."""
         with self._releasing:
             if self._second is None:
                 self._second = Connection(self._path, self.name)
             db = self._second
             with db.write():
                 sql = f"UPDATE {READERS} SET released = max(released, ?) WHERE stream = ?"
-                db.execute(sql, (int(upto), stream))
+                db.execute(sql, (number_of(upto), stream))
                 least = db.value(f"SELECT min(released) FROM {READERS}")
             # The last row stays for ever: it is what the next number follows.
-            last = min(int(least), int(db.value(f"SELECT max(seq) FROM {LOG}")) - 1)
+            last = min(int(least), int(db.value(f"SELECT max(seq) FROM {LOG}"))) - 1
             while (first := db.value(f"SELECT min(seq) FROM {LOG}")) is not None and first <= last:
-                with db.write():
-                    db.execute(f"DELETE FROM {LOG} WHERE seq <= ?", (min(first + _RELEASE_ROWS, last),))
+                with db.running():
+                    with db.write():
+                        began = time.monotonic()
+                        db.execute(f"DELETE FROM {LOG} WHERE seq <= ?", (min(first + _RELEASE_ROWS, last),))
+                    # Others try the lock only now and then: half of the time it is to be free.
+                    db.pause(time.monotonic() - began)
 
     def interrupt(self) -> None:
         """From any thread: whatever runs or waits raises Transient."""
@@ -194,9 +207,6 @@ class SqliteSource(SqliteStore):
         raise Refused(
             "follow", self.name, "the file or its folder is read-only", "grant the right to write to both"
         )
-
-    def _top(self) -> int:
-        return int(self._db.value(f"SELECT max(seq) FROM {LOG}") or 0) if self._db.has(LOG) else 0
 
     def _reader(self, stream: str) -> tuple[int, int] | None:
         if not self._db.has(READERS):

@@ -1,7 +1,7 @@
 """The change log: triggers that write every change into `_syncline_log`, in the change's transaction.
 
-    _syncline_log       seq, shape, op, mark, k0…kN the old key, c0…cN the row; untyped, so that values
-                        keep their storage class
+    _syncline_log       seq, shape, op, mark, salt, k0…kN the old key, c0…cN the row; untyped, so that
+                        values keep their storage class; the salt is random (see `position`)
     _syncline_shapes    id, tbl, columns: what k and c mean in the log rows that carry the id
     _syncline_mark      the mark of the apply transaction that is open; one row, NULL outside of one
     _syncline_readers   stream, began, released: who reads the log, and since where
@@ -35,6 +35,7 @@ MARK = f"{PREFIX}mark"
 READERS = f"{PREFIX}readers"
 ATTACHED = f"{PREFIX}attached"
 VICTIMS = f"{PREFIX}victims"
+SALT = "salt DEFAULT (hex(randomblob(6)))"
 TABLES = (LOG, SHAPES, MARK, READERS, ATTACHED, VICTIMS)
 
 _TRIGGERS = ("insert", "update", "delete", "evict_insert", "evict_update")
@@ -45,7 +46,7 @@ def create_log(db: Connection) -> None:
     never goes back; its first is the clock's, so that a log made anew begins after any earlier one."""
     if db.has(LOG):
         return
-    db.execute(f"CREATE TABLE {LOG} (seq INTEGER PRIMARY KEY, shape, op, mark)")
+    db.execute(f"CREATE TABLE {LOG} (seq INTEGER PRIMARY KEY, shape, op, mark, {SALT})")
     db.execute(f"INSERT INTO {LOG} (seq) VALUES (?)", (time.time_ns() // 1000,))
     db.execute(f"CREATE TABLE {SHAPES} (id INTEGER PRIMARY KEY, tbl TEXT NOT NULL, columns TEXT NOT NULL)")
     db.execute(f"CREATE TABLE {VICTIMS} (shape)")
