@@ -431,7 +431,7 @@ def _compare_log(known: Claim, here: Identity, source: Source) -> None:
         raise NeedsOperator(
             "go on with",
             f"stream {known.stream}",
-            f"the source is not what it was: {known.source.incarnation} became {here.incarnation}, "
+            f"the source is not what it was: {known.source.incarnation} became {here.incarnation or 'none'}, "
             "so it was restored, promoted or replaced, and its log may lack changes",
         )
     source.check_log(known.stream, known.position)

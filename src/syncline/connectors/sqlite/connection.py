@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 from urllib.parse import quote as quote_url
 
@@ -58,7 +58,8 @@ class Connection:
         self.patience = BUSY_SECONDS
         self._stop = threading.Event()
         self._running = 0
-        self._path, self._wal_path = path, os.path.realpath(path) + "-wal"
+        self._path, beside = path, os.path.realpath(path)
+        self._log_paths = (beside + "-wal", beside + "-shm")
         before = _file_at(path)  # before it is opened: what is put there in between counts as another one
         if not create and not os.path.exists(path):
             raise Refused("open", subject, "no such file", "check the path of the URL")
@@ -83,7 +84,7 @@ class Connection:
             self._db.close()
             raise
         self._file: _File = before or _file_at(path)
-        self._wal: _File = ()
+        self._log = self._log_files()
 
     @staticmethod
     def refuse_without_folder(path: str, subject: str) -> None:
@@ -223,16 +224,32 @@ class Connection:
         self.raise_if_stopped()
 
     def raise_if_replaced(self) -> None:
-        """Transient when another file stands under the path than the one that is open, or under the path
-        of its write-ahead log: what is written there is not seen here, and the other way round.
-        NeedsOperator when there is none."""
-        file, wal = _file_at(self._path), _file_at(self._wal_path)
+        """Transient when another file stands under the path than the one that is open, or under those of
+        its write-ahead log: what is written there is not seen here, and the other way round.
+        NeedsOperator when there is none, or when the old one's log is left beside the new one: whoever
+        opened them would play the one into the other."""
+        file, log = _file_at(self._path), self._log_files()
         if not file:
             raise NeedsOperator("use", self.subject, "the file is gone", "put it back and run again")
         # The log stays for as long as a connection is open: only another hand takes it away.
-        if file != self._file or (self._wal and wal != self._wal):
+        if file != self._file and log == self._log and self._holds_log():
+            raise NeedsOperator(
+                "use",
+                self.subject,
+                "another file was put in its place, beside the write-ahead log of the old one",
+                f"end whoever has it open, remove {' and '.join(self._log_paths)}, and run again",
+            )
+        if file != self._file or (all(self._log) and log != self._log):
             raise Transient("use", self.subject, "another file was put in its place")
-        self._wal = wal
+        self._log = log
+
+    def _holds_log(self) -> bool:
+        with suppress(OSError):
+            return os.path.getsize(self._log_paths[0]) > 0
+        return False
+
+    def _log_files(self) -> tuple[_File, ...]:
+        return tuple(map(_file_at, self._log_paths))
 
     def interrupt(self) -> None:
         """From any thread: what runs raises Transient; when nothing runs, nothing happens."""
@@ -246,7 +263,7 @@ class Connection:
     def close(self) -> None:
         """Close; may be called twice. The last connection of all plays the write-ahead log into the file as
         it closes: not when that log was taken away, as another file stands there now."""
-        replaced = self._wal and _file_at(self._wal_path) != self._wal
+        replaced = all(self._log) and self._log_files() != self._log
         with _shared_lock(self._path) if replaced else nullcontext():
             self._db.close()
 
