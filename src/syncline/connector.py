@@ -10,7 +10,7 @@ Every blocking call returns within its `max_wait` or is ended by `interrupt()` (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -191,6 +191,11 @@ class Target(Store, Protocol):
 
     def refusals(self, schema: Schema) -> Sequence[str]:
         """Why this table can never be held here exactly, a sentence a column (Promise 3); touches nothing."""
+
+    def omissions(self, schema: Schema, planned: Collection[TableName] | None = None) -> Sequence[str]:
+        """What of a table that Syncline makes is not made with it here, a sentence each: defaults, numbering,
+        generated columns, indexes, foreign keys. With `planned`, the tables that the stream brings, as far
+        as it can be told before the table is made; without, what the table that was made has not got."""
 
     def mismatch(self, schema: Schema) -> str:
         """How an existing target table differs from what `schema` needs (missing column, another type or

@@ -145,3 +145,30 @@ def test_values_of_another_class_in_sqlite_are_parked_by_copy_and_stream(
     report = sync(source, target)
     assert verdicts(report) == {"t": "parked"}
     assert "(3)" in detail(report, "t")
+
+
+def test_a_key_that_its_own_server_cannot_read_again_stays_parked_and_holds_nothing_up(
+    pair: tuple[str, str],
+) -> None:
+    source, target = pair
+    # timestamp(0) rounds this up into a year that PostgreSQL does not read.
+    last = "294276-12-31 23:59:59.999999"
+    execute(
+        source,
+        "CREATE TABLE t (at timestamp(0) PRIMARY KEY, v text)",
+        f"INSERT INTO t VALUES ('2024-01-01', 'a'), ('{last}', 'b'), ('infinity', 'c')",
+    )
+    report = sync(source, target)
+    assert verdicts(report) == {"t": "parked"}
+    assert "294277-01-01" in detail(report, "t")
+    execute(
+        source, "INSERT INTO t VALUES ('2024-01-02', 'd')", "UPDATE t SET v = 'e' WHERE at > '290000-01-01'"
+    )
+    report = sync(source, target)
+    assert verdicts(report) == {"t": "parked"}
+    assert "(294277-01-01 00:00:00): " in detail(report, "t")
+    assert len(parked(target)) == 1
+    here = rows(target, "SELECT at::text, v FROM t ORDER BY at")
+    assert here == [("2024-01-01 00:00:00", "a"), ("2024-01-02 00:00:00", "d"), ("infinity", "e")]
+    execute(source, "DELETE FROM t WHERE v = 'e' AND at < 'infinity'")
+    assert verdicts(sync(source, target)) == {"t": "equal"}

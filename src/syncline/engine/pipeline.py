@@ -134,6 +134,17 @@ class Pipeline:
             table = new.schema.table
             reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
         self.report.tables = sorted(reports.values(), key=lambda report: report.table)
+        planned = {*plan.known, *(new.schema.table for new in plan.new)}
+        for new in plan.new:
+            if new.made:
+                self._note_omissions(new.schema, target.omissions(new.schema, planned))
+
+    def _note_omissions(self, schema: Schema, omissions: Sequence[str]) -> None:
+        """Name what is left out of a table that Syncline makes, once."""
+        for text in (f"{schema.table}: {omission} at the target" for omission in omissions):
+            if text not in self.report.notes:
+                self._observer.notice(text)
+                self.report.notes.append(text)
 
     def _dry_report(self, plan: Plan) -> Report:
         details = {new.schema.table: _intention(new) for new in plan.new}
@@ -214,6 +225,9 @@ class Pipeline:
             main.catch_up(source.ceiling())
         main.inspect()
         self._mend(main, side)
+        for state in main.states.values():
+            if state.created and state.state is State.LIVE:
+                self._note_omissions(state.schema, target.omissions(state.schema))
         while self._options.follow:
             main.follow(done=lambda: self._stores.stopped or bool(main.suspects))
             self._stores.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,10 @@ class MemoryTarget(MemoryStore):
 
     def refusals(self, schema: Schema) -> Sequence[str]:
         """None: a cell stays the Python object it is."""
+        return ()
+
+    def omissions(self, schema: Schema, planned: Collection[TableName] | None = None) -> Sequence[str]:
+        """None: the schema is kept whole."""
         return ()
 
     def mismatch(self, schema: Schema) -> str:

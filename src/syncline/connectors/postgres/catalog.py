@@ -102,6 +102,8 @@ WHERE k.contype = 'f' AND k.conparentid = 0 AND NOT p.relispartition AND k.conre
 ORDER BY k.conrelid, k.conname
 """
 
+_LARGE_OBJECTS = "SELECT count(*) AS objects FROM pg_largeobject_metadata"
+
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 _NOT_TABLES = {"v": "it is a view", "m": "it is a materialized view", "f": "it is a foreign table"}
 
@@ -135,13 +137,14 @@ def discover(connection: Connection, default: str, oids: Sequence[int] | None = 
         indexes = _grouped(_fetch(connection, _INDEXES, [relations]))
         foreign = _grouped(_fetch(connection, _FOREIGN_KEYS, [relations]))
         prints = {print.oid: print.dumps() for print in fingerprint.read(connection, relations)}
+        large = _fetch(connection, _LARGE_OBJECTS, []) if oids is None else []
     return [
         replace(
             _schema(table, columns[table.oid], types, indexes[table.oid], foreign[table.oid], default),
             fingerprint=prints[table.oid],
         )
         for table in found
-    ]
+    ] + [_large_objects(row.objects) for row in large if row.objects]
 
 
 def _fetch(connection: Connection, query: str, parameters: Any) -> list[Any]:
@@ -192,6 +195,12 @@ def _schema(
         or _unreadable(table),
         estimated_rows=table.estimated_rows if table.estimated_rows >= 0 else None,
     )
+
+
+def _large_objects(count: int) -> Schema:
+    """The table that all large objects are in; not of those that a user makes, but it would be missed."""
+    problem = f"the log does not tell the {count:,} large objects of this database; columns of bytea are told"
+    return Schema(TableName("pg_largeobject", "pg_catalog"), (), (), SYSTEM, problem=problem)
 
 
 def _unlogged(table: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from psycopg import sql
 
@@ -44,6 +44,11 @@ def carried(schema: Schema) -> tuple[Column, ...]:
     """The columns that a made table has: of another system's generated columns the expression says
     nothing here, so those are left out."""
     return schema.columns if schema.system == SYSTEM else schema.stored
+
+
+def has_columns(schema: Schema, names: Iterable[str]) -> bool:
+    """Whether a made table has all these columns."""
+    return {column.name for column in carried(schema)}.issuperset(names)
 
 
 def create_table(schema: Schema, table: sql.Identifier) -> sql.Composed:
@@ -110,10 +115,11 @@ def namespace_of(type: str) -> str:
     return found[1] if found else "pg_catalog"
 
 
-def create_index(index: Index, system: str, name: str, table: Member) -> sql.Composed | None:
-    """The statement that makes an index or a constraint that has one; None when PostgreSQL cannot."""
+def create_index(index: Index, schema: Schema, name: str, table: Member) -> sql.Composed | None:
+    """The statement that makes an index of a schema, or a constraint that has one; None when PostgreSQL
+    cannot."""
     at = sql.Identifier(*table)
-    own = index.definition if system == SYSTEM else ""
+    own = index.definition if schema.system == SYSTEM else ""
     if own and index.constraint:
         form = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
         return form.format(at, sql.Identifier(name), sql.SQL(own))
@@ -124,7 +130,7 @@ def create_index(index: Index, system: str, name: str, table: Member) -> sql.Com
             return None
         form = sql.SQL("CREATE {}INDEX {} ON {} {}")
         return form.format(unique, sql.Identifier(name), at, sql.SQL(found[1]))
-    if not index.portable or not index.columns:
+    if not index.portable or not index.columns or not has_columns(schema, index.columns):
         return None
     columns = sql.SQL(", ").join(map(sql.Identifier, index.columns))
     return sql.SQL("CREATE {}INDEX {} ON {} ({})").format(unique, sql.Identifier(name), at, columns)

@@ -24,11 +24,11 @@ def build(connection: Connection, claim: Claim, state: TableState, member: Membe
     schema = state.schema
     for index in schema.indexes:
         name = ddl.aside_name(index.name) if state.aside else index.name
-        if _has_index(connection, member, (name, index.name, _other_name(name, member))):
+        if has_index(connection, member, index.name):
             continue
         if _is_taken(connection, member[0], name):
             name = _other_name(name, member)
-        statement = ddl.create_index(index, schema.system, name, member)
+        statement = ddl.create_index(index, schema, name, member)
         if statement is None:
             continue
         try:
@@ -63,9 +63,11 @@ def reference(
         if foreign.parent not in ready and not _is_ready(connection, claim, foreign.parent):
             continue
         table, parent = member_of(state.schema.table), member_of(foreign.parent)
-        name = foreign.name or _foreign_name(state.schema.table, foreign)
-        if not _exists(connection, parent) or _has_constraint(connection, table, name):
+        if not exists(connection, parent) or not ddl.has_columns(state.schema, foreign.columns):
             continue
+        if has_foreign_key(connection, table, state.schema.table, foreign):
+            continue
+        name = foreign.name or _foreign_name(state.schema.table, foreign)
         # Columns that PostgreSQL cannot relate (no unique index, other types) stay without the foreign key.
         for valid in (True, False) if lenient else (True,):
             try:
@@ -95,18 +97,29 @@ def _is_ready(connection: Connection, claim: Claim, parent: TableName) -> bool:
     return state is None or state.state is State.LIVE
 
 
-def _exists(connection: Connection, member: Member) -> bool:
+def exists(connection: Connection, member: Member) -> bool:
+    """Whether there is a table of that name."""
     query = """SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
                               WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p'))"""
     return connection.execute(query, member).fetchone() == (True,)
 
 
-def _has_index(connection: Connection, member: Member, names: Sequence[str]) -> bool:
+def oids(connection: Connection, member: Member) -> list[int]:
+    """The oid of the table of that name; none when there is none."""
+    query = """SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+               WHERE nspname = %s AND relname = %s"""
+    return [row[0] for row in connection.execute(query, member).fetchall()]
+
+
+def has_index(connection: Connection, member: Member, name: str) -> bool:
+    """Whether the table has the index that a source calls so, under one of the names that `build` gives."""
+    plain = (name, ddl.aside_name(name))
+    names = [*plain, *(_other_name(either, member) for either in plain)]
     query = """SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
                               JOIN pg_class c ON c.oid = i.indrelid
                               JOIN pg_namespace n ON n.oid = c.relnamespace
                               WHERE n.nspname = %s AND c.relname = %s AND x.relname = ANY(%s))"""
-    return connection.execute(query, [*member, list(names)]).fetchone() == (True,)
+    return connection.execute(query, [*member, names]).fetchone() == (True,)
 
 
 def _is_taken(connection: Connection, namespace: str, name: str) -> bool:
@@ -115,7 +128,9 @@ def _is_taken(connection: Connection, namespace: str, name: str) -> bool:
     return connection.execute(query, [namespace, name]).fetchone() == (True,)
 
 
-def _has_constraint(connection: Connection, member: Member, name: str) -> bool:
+def has_foreign_key(connection: Connection, member: Member, table: TableName, foreign: ForeignKey) -> bool:
+    """Whether the table has the constraint that `reference` makes of a source's foreign key."""
+    name = foreign.name or _foreign_name(table, foreign)
     query = """SELECT EXISTS (SELECT FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
                               JOIN pg_namespace n ON n.oid = c.relnamespace
                               WHERE n.nspname = %s AND c.relname = %s AND k.conname = %s)"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from psycopg import sql
 from ...connector import Capabilities, Claim
 from ...errors import Corruption, NeedsOperator, Transient
 from ...model import Key, Mark, Parked, Schema, SpanRecord, TableName, TableState
-from . import ddl, fit, indexes, ledger, swap, unique
+from . import ddl, fit, indexes, ledger, omissions, swap, unique
 from .apply import PostgresApply
 from .catalog import Member
 from .connection import Connection
@@ -42,6 +42,15 @@ class PostgresTarget(PostgresStore):
         """Names that are too long, and types that are not here."""
         with self._mapped("look at", self.name) as connection:
             return fit.refusals(connection, schema)
+
+    def omissions(self, schema: Schema, planned: Collection[TableName] | None = None) -> Sequence[str]:
+        """What cannot be said in PostgreSQL's SQL, and, once the table is made, what the server refused."""
+        with self._mapped("look at", f"table {schema.table}") as connection:
+            if planned is not None:
+                found = omissions.before(connection, schema, self._member, planned)
+            else:
+                found = omissions.after(connection, schema, self._member, self._namespace)
+            return list(dict.fromkeys(found))
 
     def mismatch(self, schema: Schema) -> str:
         """The first column or the key that does not fit."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 
 from ...model import Column, ForeignKey, Index, Kind, Schema, TableName
 from ...model.types import INTEGERS
@@ -31,18 +34,18 @@ def create_table(schema: Schema, name: str) -> str:
     lines = [_column_line(schema, column, alias) for column in schema.stored]
     if alias is None:
         lines.append(f"PRIMARY KEY ({', '.join(map(quote, schema.key))})")
-    lines += [_reference(foreign) for foreign in schema.foreign_keys]
+    lines += [_reference(foreign) for foreign in schema.foreign_keys if _has_columns(schema, foreign.columns)]
     return f"CREATE TABLE {quote(name)} (\n  " + ",\n  ".join(lines) + "\n)"
 
 
 def create_indexes(db: Connection, schema: Schema, table: str) -> list[str]:
-    """CREATE INDEX for those of the schema that the table has not yet; what another system defines in a
-    way that SQLite cannot read is left out."""
+    """CREATE INDEX for those of the schema that the table has not yet; what cannot be made here is left
+    out, and named by `omissions`."""
     present = {(index.columns, index.unique) for index in describe(db, table, count=False).indexes}
     present |= {(schema.key, True)}
     made = {str(row[0]) for row in db.rows("SELECT name FROM sqlite_schema")}
     statements = []
-    for index in schema.indexes:
+    for index in _makeable(schema):
         if index.portable and (index.columns, index.unique) in present:
             continue
         body = _index_body(schema, index)
@@ -55,6 +58,45 @@ def create_indexes(db: Connection, schema: Schema, table: str) -> list[str]:
         unique = "UNIQUE " if index.unique else ""
         statements.append(f"CREATE {unique}INDEX {quote(name)} ON {quote(table)} {body}")
     return statements
+
+
+def omissions(schema: Schema) -> Iterator[str]:
+    """What is not made with the table, a sentence each."""
+    alias = _alias(schema)
+    for column in schema.columns:
+        if column.generated:
+            yield f"column {column.name}, which is generated, is not made"
+        elif column.identity and column.name != alias:
+            yield f"column {column.name} is not numbered"
+        elif column.default and not _default(schema.system, column):
+            yield f"the default of column {column.name} ({column.default}) is not made"
+    makeable = _makeable(schema)
+    for index in schema.indexes:
+        if index not in makeable:
+            yield f"index {index.name} is not made"
+    for foreign in schema.foreign_keys:
+        if not _has_columns(schema, foreign.columns):
+            yield f"the foreign key to {foreign.parent} is not made"
+
+
+def _makeable(schema: Schema) -> list[Index]:
+    """The indexes that can be made here: each is tried on an empty table in memory, as only SQLite knows
+    what a definition of its own needs (a column that is not made, the application's function)."""
+    found = []
+    with closing(sqlite3.connect(":memory:")) as scratch:
+        scratch.execute(create_table(schema, "t"))
+        for index in schema.indexes:
+            body = _index_body(schema, index)
+            if body is None or not _has_columns(schema, index.columns):
+                continue
+            with suppress(sqlite3.Error):
+                scratch.execute(f"CREATE INDEX {quote(f'{index.name} of t')} ON t {body}")
+                found.append(index)
+    return found
+
+
+def _has_columns(schema: Schema, names: Iterable[str]) -> bool:
+    return set(schema.names).issuperset(names)
 
 
 def refusals(schema: Schema) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...connector import Claim
@@ -16,7 +16,7 @@ from .connection import Connection, quote
 from .declared import SYSTEM
 from .meta import STREAMS, drop_meta, restore_journal, write_meta
 from .store import SqliteStore, place
-from .tables import aside_name, create_indexes, create_table, mismatch, refusals
+from .tables import aside_name, create_indexes, create_table, mismatch, omissions, refusals
 
 
 class SqliteTarget(SqliteStore):
@@ -44,6 +44,10 @@ class SqliteTarget(SqliteStore):
     def refusals(self, schema: Schema) -> Sequence[str]:
         """A sentence for each column whose type SQLite has no exact form for."""
         return refusals(schema)
+
+    def omissions(self, schema: Schema, planned: Collection[TableName] | None = None) -> Sequence[str]:
+        """What cannot be said in SQLite's SQL, before as after: the rest is made or an error."""
+        return list(omissions(schema))
 
     def mismatch(self, schema: Schema) -> str:
         """How the existing table differs; '' when its columns keep every value of the schema's types."""
