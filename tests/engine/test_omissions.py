@@ -1,4 +1,4 @@
-"""What a target leaves out is named: parts of tables that are made, and whole tables that cannot be synced."""
+"""What a target leaves out is named: parts of tables that it makes, and tables that cannot be synced."""
 
 from __future__ import annotations
 

@@ -157,6 +157,8 @@ class Stream:
                 apply.record(states)
                 apply.commit()
             self.states |= {state.schema.table: state for state in states}
+        # The catalog may have been looked at again while a table was compared.
+        self.suspects = {table: seen for table, seen in self.suspects.items() if seen not in sightings}
 
     def is_live(self, table: TableName) -> bool:
         """Whether a table is live."""
