@@ -279,7 +279,8 @@ class Apply(Protocol):
         keys of rows with unsent cells that are not at the target: for these nothing was written."""
 
     def delete(self, state: TableState, keys: Rows) -> None:
-        """Delete by key; `keys` has the key's columns in the key's order; absent ones are no error."""
+        """Delete by key; `keys` has the key's columns in the key's order; absent ones, and those
+        that no row of this target can have, are no error."""
 
     def truncate(self, states: Sequence[TableState]) -> None:
         """Delete all rows of these tables; never with a statement that commits by itself (Race 14)."""

@@ -118,16 +118,29 @@ class PostgresApply:
         return Rows.concat([rows_from_csv(state.schema.key_columns, b""), *missing])
 
     def delete(self, state: TableState, keys: Rows) -> None:
-        """Stage the keys, delete by a join."""
+        """Stage the keys, delete by a join. A key that cannot be staged is no value of its columns' types,
+        and so no row's."""
         if not keys.count:
             return
         with self._mapped("delete from", f"table {state.schema.table}"):
-            staged = self._stage(state, keys.select(state.schema.key))
-            self._connection.execute(
-                sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
-                    self._target._only(self._member(state)), staged.stage, _same_key(state)
-                )
+            self._delete(state, keys.select(state.schema.key))
+
+    def _delete(self, state: TableState, keys: Rows) -> None:
+        made, used = set(self._made), set(self._used)
+        try:
+            with self._connection.transaction():
+                staged = self._stage(state, keys)
+        except (psycopg.DataError, Unfit):
+            self._made, self._used = made, used
+            middle = keys.count // 2
+            for half in (range(middle), range(middle, keys.count)) if middle else ():
+                self._delete(state, keys.take(half))
+            return
+        self._connection.execute(
+            sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
+                self._target._only(self._member(state)), staged.stage, _same_key(state)
             )
+        )
 
     def truncate(self, states: Sequence[TableState]) -> None:
         """One TRUNCATE, which is part of the transaction here (Race 14); DELETE where a table outside the

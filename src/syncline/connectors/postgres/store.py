@@ -10,8 +10,19 @@ from typing import Final
 from psycopg import sql
 
 from ...connector import Capabilities
-from ...errors import NeedsOperator, Refused
-from ...model import ARROW, CANONICAL, Column, Digest, Identity, Rows, Schema, Span, TableName, digest_rows
+from ...errors import NeedsOperator, Refused, Unfit
+from ...model import (
+    ARROW,
+    CANONICAL,
+    Column,
+    Digest,
+    Identity,
+    Rows,
+    Schema,
+    Span,
+    TableName,
+    digest_rows,
+)
 from ...model.span import Bound
 from . import catalog
 from .catalog import Member
@@ -107,27 +118,35 @@ class PostgresStore:
                     yield self._parsed(columns, raw, count, schema.table)
 
     def read_keys(self, schema: Schema, keys: Rows) -> Rows:
-        """The rows with these keys now, through a join with the keys."""
-        arrays = [
-            sql.SQL("{}::text[]").format(
-                sql.Literal(texts_of(keys.array(column.name), column.type).to_pylist())
+        """The rows with these keys now, through a join with the keys. A key that the server writes and cannot
+        read again (`timestamp(0)` rounds past the last year) is looked for by its text, without an index."""
+        found, unreadable = self._read_readable(schema, keys)
+        if unreadable:
+            texts = sql.SQL(", ").join(
+                sql.SQL("{}::text").format(sql.Identifier(name)) for name in schema.key
             )
-            for column in schema.key_columns
-        ]
-        # Cast one by one: an array of arrays would be taken apart to the last element.
-        cast = [
-            sql.SQL("{0}::{1} AS {0}").format(sql.Identifier(column.name), sql.SQL(native(column.type)))
-            for column in schema.key_columns
-        ]
-        query = sql.SQL(
-            "SELECT {} FROM {} JOIN (SELECT {} FROM unnest({}) AS texts ({})) AS syncline_keys USING ({})"
-        ).format(
-            _names(schema.names),
-            self._source_of(schema.table),
-            sql.SQL(", ").join(cast),
-            sql.SQL(", ").join(arrays),
-            _names(schema.key),
-            _names(schema.key),
+            condition = sql.SQL("WHERE ({}) IN (SELECT * FROM unnest({}) AS texts)").format(
+                texts, _key_texts(schema, Rows.concat(unreadable))
+            )
+            found.append(self._chosen(schema, condition))
+        return Rows.concat(found)
+
+    def _read_readable(self, schema: Schema, keys: Rows) -> tuple[list[Rows], list[Rows]]:
+        """The rows of the keys that the server can read, and the keys that it cannot, found by halving."""
+        try:
+            return [self._chosen(schema, _joined(schema, keys))], []
+        except Unfit:
+            if keys.count == 1:
+                return [], [keys]
+        middle = keys.count // 2
+        first = self._read_readable(schema, keys.take(range(middle)))
+        second = self._read_readable(schema, keys.take(range(middle, keys.count)))
+        return first[0] + second[0], first[1] + second[1]
+
+    def _chosen(self, schema: Schema, condition: sql.Composable) -> Rows:
+        """The rows of a table that a join or a WHERE leaves."""
+        query = sql.SQL("SELECT {} FROM {} {}").format(
+            _names(schema.names), self._source_of(schema.table), condition
         )
         pieces = self._copied(schema.table, query, _CSV, 8 << 20)
         parts = [self._parsed(schema.stored, raw, count, schema.table) for raw, count in pieces]
@@ -293,6 +312,25 @@ class PostgresStore:
 
 def _names(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _key_texts(schema: Schema, keys: Rows) -> sql.Composed:
+    """An array of texts for each column of the key."""
+    arrays = [texts_of(keys.array(column.name), column.type).to_pylist() for column in schema.key_columns]
+    return sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Literal(array)) for array in arrays)
+
+
+def _joined(schema: Schema, keys: Rows) -> sql.Composed:
+    """A join with keys as values of their columns' types."""
+    # Cast one by one: an array of arrays would be taken apart to the last element.
+    cast = [
+        sql.SQL("{0}::{1} AS {0}").format(sql.Identifier(column.name), sql.SQL(native(column.type)))
+        for column in schema.key_columns
+    ]
+    names = _names(schema.key)
+    return sql.SQL("JOIN (SELECT {} FROM unnest({}) AS texts ({})) AS syncline_keys USING ({})").format(
+        sql.SQL(", ").join(cast), _key_texts(schema, keys), names, names
+    )
 
 
 def _within(schema: Schema, span: Span) -> sql.Composable:

@@ -67,8 +67,14 @@ class SqliteApply:
             return self._upsert_apart(state, rows)
 
     def delete(self, state: TableState, keys: Rows) -> None:
-        """By key; absent ones are no error."""
-        values = encode_keys(state.schema, keys)
+        """By key; absent ones are no error, nor are those that no row here can have."""
+        try:
+            values = encode_keys(state.schema, keys)
+        except Unfit:
+            middle = keys.count // 2
+            for half in (range(middle), range(middle, keys.count)) if middle else ():
+                self.delete(state, keys.take(half))
+            return
         self._write(state, f"DELETE FROM {quote(_name(state))} WHERE {_key_is(state)}", values)
 
     def truncate(self, states: Sequence[TableState]) -> None:
