@@ -49,11 +49,13 @@ bench: $(VENV)/ready
 
 clean:
 	if [ -x $(BIN)/python ]; then $(BIN)/python -m services down; fi
-	rm -rf $(VENV) .services .demo .deep build dist src/*.egg-info
+	rm -rf $(VENV) .services .demo .deep build dist src/*.egg-info src/syncline/kernels/*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# What a user gets. Editable, so that the sources are what runs.
-$(VENV)/installed: pyproject.toml constraints.txt
+# What a user gets. Editable, so that the sources are what runs, but for the kernels: those are compiled.
+KERNELS := setup.py $(wildcard src/syncline/kernels/*.py src/syncline/kernels/*.pxd)
+
+$(VENV)/installed: pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip

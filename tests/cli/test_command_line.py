@@ -15,6 +15,7 @@ import syncline as package
 from syncline.cli import main
 from syncline.engine.pipeline import Pipeline
 from syncline.errors import Corruption, Interrupted, NeedsOperator, Refused, Superseded, Transient
+from syncline.kernels import COMPILED
 
 from .command import environment, syncline
 
@@ -38,7 +39,9 @@ def fail(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_the_version_is_shown() -> None:
     outcome = syncline("--version")
-    assert (outcome.code, outcome.out, outcome.err) == (0, f"syncline {package.__version__}\n", "")
+    kernels = "compiled" if COMPILED else "uncompiled"
+    expected = f"syncline {package.__version__} ({kernels} kernels)\n"
+    assert (outcome.code, outcome.out, outcome.err) == (0, expected, "")
 
 
 def test_the_bare_command_shows_its_help() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from enum import Enum
+from itertools import compress
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncline.connectors.postgres.pgoutput import (
-    CHANGE_BYTES,
-    UNSENT,
+    CELL_BYTES,
+    ROW_BYTES,
     Begin,
-    Cell,
     Collected,
+    Columns,
     Commit,
     Decoder,
     Message,
@@ -23,6 +26,16 @@ from syncline.connectors.postgres.pgoutput import (
     Truncated,
 )
 from syncline.errors import Corruption
+
+
+class Unsent(Enum):
+    """The type of the one value UNSENT."""
+
+    UNSENT = "unsent"
+
+
+UNSENT = Unsent.UNSENT
+Cell = bytes | None | Unsent
 
 BEGIN = b"B" + struct.pack("!QqI", 0x1_0000_0010, 7, 750)
 COMMIT = b"C" + struct.pack("!BQQq", 0, 0x1_0000_0010, 0x1_0000_0040, 7)
@@ -64,23 +77,76 @@ def within() -> Decoder:
     return decoder
 
 
-def collect(*messages: bytes) -> Collected:
+def take(decoder: Decoder, *frames: bytes) -> None:
+    """Let the decoder take these messages in, whatever they are."""
+    messages, at = list(frames), 0
+    while (at := decoder.collect(messages, at, 1 << 40)) < len(messages):
+        decoder.feed(messages[at])
+        at += 1
+
+
+def read(*messages: bytes) -> None:
+    """Let a decoder within a transaction read these messages to the last cell."""
     decoder = within()
-    for message in messages:
-        assert decoder.feed(message) is None
+    take(decoder, *messages)
+    for part in decoder.take():
+        if isinstance(part, Collected):
+            part.read()
+
+
+def collect(*messages: bytes) -> Columns:
+    decoder = within()
+    assert decoder.collect(list(messages), 0, 1 << 40) == len(messages)
     (part,) = decoder.take()
     assert isinstance(part, Collected)
-    return part
+    return part.read()
+
+
+def tuples(arrays: list[pa.Array], masks: list[pa.Array | None]) -> list[tuple[Cell, ...]]:
+    """The rows of these columns, checked for being sound Arrow."""
+    columns = []
+    for array, mask in zip(arrays, masks, strict=True):
+        array.validate(full=True)
+        holes = [False] * len(array) if mask is None else mask.to_pylist()
+        cells = array.to_pylist()
+        assert not any(cell is not None for cell in compress(cells, holes)), "an unsent cell is NULL as well"
+        columns.append([UNSENT if hole else cell for cell, hole in zip(cells, holes, strict=True)])
+    return list(zip(*columns, strict=True))
+
+
+def new(part: Columns) -> list[tuple[Cell, ...]]:
+    return tuples(part.after, part.after_unsent)
+
+
+def old(part: Columns) -> list[tuple[Cell, ...]]:
+    return tuples(part.before, part.before_unsent)
 
 
 def test_a_change_counts_for_what_it_takes_in_memory() -> None:
     decoder = within()
-    decoder.feed(change(b"I", b"N", row(b"1", None, b"b")))
-    assert decoder.nbytes == CHANGE_BYTES, "however short it is on the wire"
-    long = change(b"I", b"N", row(b"2", b"x" * 1000, b"b"))
-    decoder.feed(long)
-    assert decoder.nbytes == CHANGE_BYTES + len(long)
+    short, long = (change(b"I", b"N", row(b"1", text, b"b")) for text in (None, b"x" * 1000))
+    decoder.collect([short], 0, 1 << 40)
+    fixed = ROW_BYTES + 5 * CELL_BYTES
+    assert decoder.nbytes == fixed + len(short), "three columns, and a key of two"
+    decoder.collect([long], 0, 1 << 40)
+    assert decoder.nbytes == 2 * fixed + len(short) + len(long)
     assert decoder.nbytes == sum(part.nbytes for part in decoder.parts if isinstance(part, Collected))
+
+
+def test_no_more_is_taken_than_there_is_room_for() -> None:
+    decoder = within()
+    messages = [change(b"I", b"N", row(b"%d" % i, None, b"b")) for i in range(9)]
+    assert decoder.collect(messages, 0, 1) == 1, "the one that goes past it is the last"
+    assert decoder.collect(messages, 1, decoder.nbytes) == 1
+    assert decoder.collect(messages, 1, 1 << 40) == 9
+
+
+def test_other_frames_are_left_to_the_caller() -> None:
+    decoder = within()
+    insert = change(b"I", b"N", row(b"1", None, b"a"))
+    for other in (COMMIT, object(), b""):
+        assert decoder.collect([insert, other, insert], 0, 1 << 40) == 1
+    assert decoder.collect([], 0, 1 << 40) == 0
 
 
 def test_a_transaction_has_its_positions() -> None:
@@ -112,23 +178,19 @@ def test_value_null_and_unsent_are_three_things() -> None:
         change(b"U", b"N", row(b"1", UNSENT, b"a")),
     )
     assert part.kinds == b"IIU"
-    assert part.new == [(b"1", None, b"a"), (b"2", b"", b"a"), (b"1", UNSENT, b"a")]
-    assert part.unsent
-    assert not part.keyed
+    assert new(part) == [(b"1", None, b"a"), (b"2", b"", b"a"), (b"1", UNSENT, b"a")]
+    assert old(part) == [(UNSENT, UNSENT)] * 3
 
 
 def test_a_delete_has_its_key_in_the_keys_order() -> None:
     part = collect(change(b"D", b"K", row(b"1", None, b"a")))
-    assert (part.kinds, part.old, part.new) == (b"D", [(b"a", b"1")], [(UNSENT, UNSENT, UNSENT)])
-    assert part.unsent
-    assert part.keyed
+    assert (part.kinds, old(part), new(part)) == (b"D", [(b"a", b"1")], [(UNSENT, UNSENT, UNSENT)])
 
 
 def test_a_key_change_has_the_old_key() -> None:
     part = collect(change(b"U", b"K", row(b"1", None, b"a"), b"N", row(b"2", b"x", b"a")))
-    assert part.old == [(b"a", b"1")]
-    assert part.new == [(b"2", b"x", b"a")]
-    assert part.keyed
+    assert old(part) == [(b"a", b"1")]
+    assert new(part) == [(b"2", b"x", b"a")]
 
 
 def test_an_old_row_with_the_same_key_is_no_key_change() -> None:
@@ -136,34 +198,32 @@ def test_an_old_row_with_the_same_key_is_no_key_change() -> None:
         change(b"U", b"O", row(b"1", b"long", b"a"), b"N", row(b"1", b"x", b"a")),
         change(b"U", b"K", row(b"1", None, b"a"), b"N", row(b"1", b"x", b"a")),
     )
-    assert part.old == [(UNSENT, UNSENT)] * 2
-    assert not part.keyed
+    assert old(part) == [(UNSENT, UNSENT)] * 2
 
 
 def test_a_full_old_row_fills_in_what_is_unsent() -> None:
     part = collect(change(b"U", b"O", row(b"1", b"long", b"a"), b"N", row(b"1", UNSENT, b"a")))
-    assert part.new == [(b"1", b"long", b"a")]
-    assert not part.unsent
+    assert new(part) == [(b"1", b"long", b"a")]
+    assert part.after_unsent == [None] * 3
 
 
 def test_an_old_key_fills_in_nothing_but_the_key() -> None:
     """The other cells of an old key are sent as NULL and mean nothing."""
     part = collect(change(b"U", b"K", row(b"1", None, b"a"), b"N", row(b"2", UNSENT, UNSENT)))
-    assert part.new == [(b"2", UNSENT, b"a")]
-    assert part.unsent
+    assert new(part) == [(b"2", UNSENT, b"a")]
 
 
 def test_a_truncate_parts_the_rows_before_it_from_those_after() -> None:
     decoder = within()
-    decoder.feed(change(b"I", b"N", row(b"1", None, b"a")))
+    take(decoder, change(b"I", b"N", row(b"1", None, b"a")))
     truncate = b"T" + struct.pack("!IBI", 1, 0, 16390)
     assert decoder.feed(truncate) == Truncated((16390,))
-    decoder.feed(change(b"I", b"N", row(b"2", None, b"a")))
+    take(decoder, change(b"I", b"N", row(b"2", None, b"a")))
     before, between, after = decoder.take()
     assert isinstance(before, Collected)
     assert isinstance(after, Collected)
     assert between == Truncated((16390,))
-    assert (len(before.new), len(after.new)) == (1, 1)
+    assert (len(before.messages), len(after.messages)) == (1, 1)
 
 
 def test_messages_origins_and_types_are_read() -> None:
@@ -176,12 +236,28 @@ def test_messages_origins_and_types_are_read() -> None:
 
 def test_rows_of_ignored_and_muted_relations_are_left_out() -> None:
     decoder = within()
-    decoder.muted.add(16390)
-    assert decoder.feed(change(b"I", b"N", row(b"1", None, b"a"))) is None
-    decoder.muted.clear()
-    decoder.ignore(16390)
-    assert decoder.feed(change(b"I", b"N", row(b"1", None, b"a"))) is None
+    insert = change(b"I", b"N", row(b"1", None, b"a"))
+    decoder.mute([16390])
+    take(decoder, insert)
     assert decoder.take() == []
+    decoder.mute([])
+    take(decoder, insert)
+    assert [type(part) for part in decoder.take()] == [Collected]
+    decoder.ignore(16390)
+    take(decoder, insert)
+    assert decoder.take() == []
+    assert decoder.nbytes == 0
+
+
+def test_a_part_goes_on_when_others_are_muted() -> None:
+    decoder = within()
+    insert = change(b"I", b"N", row(b"1", None, b"a"))
+    take(decoder, insert)
+    decoder.mute([1])
+    take(decoder, insert)
+    (part,) = decoder.take()
+    assert isinstance(part, Collected)
+    assert len(part.messages) == 2
 
 
 GOLDEN = [
@@ -200,12 +276,12 @@ GOLDEN = [
 
 @pytest.mark.parametrize("message", GOLDEN, ids=[chr(message[0]) + str(len(message)) for message in GOLDEN])
 def test_every_cut_and_every_longer_message_is_corruption(message: bytes) -> None:
-    within().feed(message)
+    read(message)
     for size in range(len(message)):
         with pytest.raises(Corruption):
-            within().feed(message[:size])
+            read(message[:size])
     with pytest.raises(Corruption):
-        within().feed(message + b"\0")
+        read(message + b"\0")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +303,7 @@ def test_every_cut_and_every_longer_message_is_corruption(message: bytes) -> Non
 )
 def test_what_cannot_be_is_corruption(message: bytes) -> None:
     with pytest.raises(Corruption):
-        within().feed(message)
+        read(message)
 
 
 @pytest.mark.parametrize("message", [COMMIT, GOLDEN[0], GOLDEN[4]])
@@ -235,7 +311,7 @@ def test_a_change_outside_a_transaction_is_corruption(message: bytes) -> None:
     decoder = within()
     decoder.feed(COMMIT)
     with pytest.raises(Corruption):
-        decoder.feed(message)
+        take(decoder, message)
 
 
 @given(st.sampled_from(list(b"BCORYIUDTM")), st.binary(max_size=200))
@@ -243,7 +319,7 @@ def test_a_change_outside_a_transaction_is_corruption(message: bytes) -> None:
 def test_random_bytes_decode_or_are_corruption(kind: int, rest: bytes) -> None:
     for lead in (b"", struct.pack("!I", 16390)):
         with contextlib.suppress(Corruption):
-            within().feed(bytes([kind]) + lead + rest)
+            read(bytes([kind]) + lead + rest)
 
 
 @given(st.data())
@@ -253,7 +329,7 @@ def test_flipped_bytes_decode_or_are_corruption(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(Corruption):
-        within().feed(bytes(message))
+        read(bytes(message))
 
 
 cells = st.one_of(st.none(), st.just(UNSENT), st.binary(max_size=300))
@@ -262,8 +338,7 @@ cells = st.one_of(st.none(), st.just(UNSENT), st.binary(max_size=300))
 @given(st.lists(st.tuples(st.binary(max_size=9), cells, st.binary(max_size=9)), max_size=20))
 def test_rows_come_out_as_they_went_in(rows: list[tuple[bytes, Cell, bytes]]) -> None:
     decoder = within()
-    for cells in rows:
-        decoder.feed(change(b"U", b"N", row(*cells)))
+    take(decoder, *(change(b"U", b"N", row(*cells)) for cells in rows))
     parts = decoder.take()
-    found = [cells for part in parts if isinstance(part, Collected) for cells in part.new]
+    found = [cells for part in parts if isinstance(part, Collected) for cells in new(part.read())]
     assert found == rows

@@ -257,7 +257,7 @@ def test_a_transaction_larger_than_a_batch_comes_in_pieces(
     database.execute("INSERT INTO t VALUES (1001, 'small')")
     batches = [batch for batch in follow(source, tables, floor, max_bytes=10_000) if batch.segments]
     pieces = [batch for batch in batches if not batch.complete]
-    assert 5 <= len(pieces) <= 20
+    assert 5 <= len(pieces) <= 25, "1,000 rows that take some 200 bytes each"
     first, last = batches.index(pieces[0]), batches.index(pieces[-1])
     assert batches[first : last + 1] == pieces
     assert batches[last + 1].complete

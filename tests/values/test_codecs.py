@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -95,7 +96,7 @@ def through_postgres(session: Connection, column: Column, table: str, cells: Seq
         rows = postgres.rows_from_csv((ID, column), b"".join(map(bytes, copy)))
     with session.cursor().copy(f"COPY (SELECT v FROM {table} ORDER BY id) TO STDOUT".encode()) as copy:
         told = [None if cell is None else cell.encode() for (cell,) in copy.rows()]
-    streamed = postgres.column_from_text(told, column.type)
+    streamed = postgres.column_from_text(pa.array(told, pa.binary()), column.type)
     assert repr(streamed.to_pylist()) == repr(rows.array("v").to_pylist())
     return rows
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..kernels import COMPILED
 from . import commands
 from .output import close_pipe, write_json
 
@@ -57,7 +58,7 @@ def _fail(error: BaseException) -> int:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"syncline {__version__}")
+        typer.echo(f"syncline {__version__} ({'compiled' if COMPILED else 'uncompiled'} kernels)")
         raise typer.Exit
 
 

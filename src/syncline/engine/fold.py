@@ -1,21 +1,21 @@
 """Several changes of a key become one.
 
-The fold looks at keys, kinds and unsent masks only, never at values; the surviving cells are taken from
-the arrays column by column.
+The fold looks at keys, kinds and unsent masks only, never at values: keys become numbers, a kernel says which
+change wrote which cell last, and the surviving cells are taken from the arrays column by column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ..kernels import fold as kernel
 from ..model import Changes, Rows, Schema
-from ..model.batch import DELETE
-
-Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,74 +32,72 @@ class Folded:
     reread: Rows
 
 
-@dataclass(slots=True)
-class _Row:
-    """A surviving row: the change that wrote it last, and for the cells that change did not send, the
-    change that did (None: no change of this run did)."""
-
-    index: int
-    cells: dict[int, int | None]
-    moved: bool
-
-
 def fold(schema: Schema, parts: Sequence[Changes]) -> Folded:
     """Fold changes of one table, in the order of the log, to one a key."""
     kinds = b"".join(part.kinds for part in parts)
     before = Rows.concat([part.before.select(schema.key) for part in parts])
     after = Rows.concat([part.after.select(schema.names) for part in parts])
-    gone, rows = _follow_keys(schema, kinds, before, after)
-    written = [row for row in rows.values() if not (row.moved and None in row.cells.values())]
-    reread = [row.index for row in rows.values() if row.moved and None in row.cells.values()]
+    origins, keys, count = _numbered(before, after.select(schema.key))
+    masked = [place for place, mask in enumerate(after.unsent) if mask is not None]
+    masks = b"".join(_bytes(pc.cast(after.unsent[place], pa.uint8())) for place in masked)
+    found = kernel.follow(kinds, _bytes(origins).cast("i"), _bytes(keys).cast("i"), count, masks)
+    cells = _indices(found.cells)
+    width = len(found.written)
     return Folded(
-        deletes=_sent(before.take(list(gone.values()))),
-        upserts=_assemble(after, written),
-        reread=_sent(after.select(schema.key).take(reread)),
+        deletes=_sent(before.take(_indices(found.gone))),
+        upserts=_assemble(
+            after,
+            _indices(found.written),
+            {place: cells.slice(at * width, width) for at, place in enumerate(masked)},
+        ),
+        reread=_sent(after.select(schema.key).take(_indices(found.reread))),
     )
 
 
-def _follow_keys(
-    schema: Schema, kinds: bytes, before: Rows, after: Rows
-) -> tuple[dict[Key, int], dict[Key, _Row]]:
-    old_keys, new_keys = before.tuples(), after.select(schema.key).tuples()
-    old_unsent = before.unsent[0].to_pylist() if before.unsent[0] is not None else [False] * len(kinds)
-    masks = {at: mask.to_pylist() for at, mask in enumerate(after.unsent) if mask is not None}
-    gone: dict[Key, int] = {}
-    rows: dict[Key, _Row] = {}
-    for index, kind in enumerate(kinds):
-        if kind == DELETE:
-            rows.pop(old_keys[index], None)
-            gone[old_keys[index]] = index
-            continue
-        key = new_keys[index]
-        origin = key if old_unsent[index] else old_keys[index]
-        unsent = [at for at, mask in masks.items() if mask[index]]
-        earlier = rows.get(origin)
-        moved = origin != key or (earlier.moved if earlier else key in gone)
-        if earlier is None:
-            cells: dict[int, int | None] = dict.fromkeys(unsent)
-        else:
-            cells = {at: earlier.cells.get(at, earlier.index) for at in unsent}
-        if origin != key:
-            rows.pop(origin, None)
-            gone[origin] = index
-        gone.pop(key, None)
-        rows[key] = _Row(index, cells, moved)
-    return gone, rows
+def _numbered(before: Rows, after: Rows) -> tuple[pa.Array, pa.Array, int]:
+    """The number of the key that each row had before its change and of the one it has after, and how many
+    there are. Equal keys have one number, and keys are equal as `Rows.tuples` has them."""
+    numbers, count = pa.repeat(pa.scalar(0, pa.int32()), before.count + after.count), 1
+    for arrays in zip(before.arrays, after.arrays, strict=True):
+        cells = _comparable(pa.concat_arrays(arrays)).dictionary_encode(null_encoding="encode")
+        pairs = pc.add(pc.multiply(pc.cast(numbers, pa.int64()), len(cells.dictionary)), cells.indices)
+        pairs = pairs.dictionary_encode()
+        numbers, count = pairs.indices, len(pairs.dictionary)
+    old, new = numbers[: before.count], numbers[before.count :]
+    came = before.unsent[0]
+    return (old if came is None else pc.if_else(came, new, old)), new, count
 
 
-def _assemble(after: Rows, rows: Sequence[_Row]) -> Rows:
+def _comparable(cells: pa.Array) -> pa.Array:
+    """The cells with equal bytes wherever they are equal: all NaN are one, and so are 0.0 and -0.0."""
+    if not pa.types.is_floating(cells.type):
+        return cells
+    return pc.if_else(pc.is_nan(cells), pa.scalar(math.nan, cells.type), pc.add(cells, pa.scalar(0.0, cells.type)))
+
+
+def _assemble(after: Rows, last: pa.Array, cells: Mapping[int, pa.Array]) -> Rows:
+    """Rows as their last changes have them; `cells` has for a masked column the changes that sent it."""
     arrays: list[pa.Array] = []
     masks: list[pa.Array | None] = []
-    last = pa.array([row.index for row in rows], pa.int64())
-    for at, array in enumerate(after.arrays):
-        if after.unsent[at] is None:
-            arrays.append(array.take(last))
+    for place, column in enumerate(after.arrays):
+        if place not in cells:
+            arrays.append(column.take(last))
             masks.append(None)
             continue
-        indices = pa.array([row.cells.get(at, row.index) for row in rows], pa.int64())
-        arrays.append(array.take(indices))
-        masks.append(indices.is_null())
+        unsent = pc.less(cells[place], 0)
+        arrays.append(column.take(pc.if_else(unsent, pa.scalar(None, pa.int32()), cells[place])))
+        masks.append(unsent)
     return Rows.of(after.columns, arrays, masks)
+
+
+def _bytes(array: pa.Array) -> memoryview:
+    """The values of an array without NULLs, whose type is a whole number of bytes wide."""
+    width = array.type.byte_width
+    return memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width]
+
+
+def _indices(numbers: array[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int32(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def _sent(keys: Rows) -> Rows:

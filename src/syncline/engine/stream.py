@@ -379,7 +379,8 @@ class Stream:
         for table in reversed(order):
             if folded[table].deletes.count:
                 apply.delete(self.states[table], folded[table].deletes)
-                self.parking.unpark(apply, table, folded[table].deletes.tuples())
+                if self.parking[table]:
+                    self.parking.unpark(apply, table, folded[table].deletes.tuples())
         for table in order:
             refused = [refusal.key for changes in parts[table] for refusal in changes.after.refused]
             self._upsert(apply, self.states[table], folded[table], refused)

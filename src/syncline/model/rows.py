@@ -91,9 +91,9 @@ class Rows:
             tuple(self.unsent[i] for i in at),
         )
 
-    def take(self, indices: Sequence[int]) -> Rows:
+    def take(self, indices: Sequence[int] | pa.Array) -> Rows:
         """The rows at these places, in this order."""
-        at = pa.array(indices, pa.int64())
+        at = indices if isinstance(indices, pa.Array) else pa.array(indices, pa.int64())
         masks = [None if mask is None else mask.take(at) for mask in self.unsent]
         taken = Rows.of(self.columns, [array.take(at) for array in self.arrays], masks)
         return taken if self.arrays else Rows((), len(indices))

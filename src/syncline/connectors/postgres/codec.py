@@ -6,6 +6,7 @@ as text it is the canonical text already. COPY's text forms: PostgreSQL document
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -18,25 +19,56 @@ from ...model import Column, Kind, Rows, Type
 NULL = "\\N"
 
 
-def column_from_text(cells: Sequence[bytes | None], type: Type) -> pa.Array:
-    """The server's text of cells as the canonical array of a type; NeedsOperator for what is no such text."""
+def column_from_text(texts: pa.Array, type: Type) -> pa.Array:
+    """The server's text of cells, as an array of bytes, as the canonical array of a type; NeedsOperator for
+    what is no such text."""
     try:
-        return _parsed(pa.array(cells, pa.binary()), type)
+        return _parsed(texts, type)
     except (pa.ArrowInvalid, ValueError) as error:
         raise _unreadable(f"a cell of type {type}", error) from None
 
 
 def _parsed(array: pa.Array, type: Type) -> pa.Array:
     if type.kind is Kind.BYTES:
-        return pa.array([_unhexed(cell) for cell in array.to_pylist()], pa.binary())
+        return _unhexed(array)
     texts = pc.cast(array, pa.string())
     if type.kind is Kind.BOOL:
         return pc.equal(texts, "t")
     return pc.cast(texts, type.arrow)
 
 
-def _unhexed(cell: bytes | None) -> bytes | None:
-    return None if cell is None else bytes.fromhex(cell[2:].decode())
+def _unhexed(cells: pa.Array) -> pa.Array:
+    r"""The bytes of cells like `\x00ff`; ValueError for what is none."""
+    if cells.null_count < len(cells) and not pc.all(pc.starts_with(cells, "\\x")).as_py():
+        raise ValueError("it does not begin with \\x")
+    digits = pc.utf8_slice_codeunits(pc.cast(cells, pa.string()), 2)
+    payload, places = _payload(digits)
+    if pc.any(pc.equal(pc.bit_wise_and(places, 1), 1)).as_py():
+        raise ValueError("it ends within a byte")
+    halves = pc.shift_right(places, pa.scalar(1, pa.int32()))
+    return _refilled(digits, binascii.unhexlify(payload), halves, pa.binary())
+
+
+def _hexed(cells: pa.Array) -> pa.Array:
+    r"""Cells of bytes as texts like `\x00ff`."""
+    payload, places = _payload(cells)
+    digits = _refilled(cells, binascii.hexlify(payload), pc.add_checked(places, places), pa.string())
+    return pc.binary_join_element_wise("\\x", digits, "")
+
+
+def _payload(cells: pa.Array) -> tuple[memoryview, pa.Array]:
+    """The bytes of all cells after one another, and where in them each begins and the last one ends."""
+    _, offsets, payload = cells.buffers()
+    places = pa.Array.from_buffers(pa.int32(), len(cells) + 1, [None, offsets], offset=cells.offset)
+    first, last = places[0].as_py(), places[-1].as_py()
+    return memoryview(payload or b"")[first:last], pc.subtract(places, places[0])
+
+
+def _refilled(cells: pa.Array, payload: bytes, places: pa.Array, type: pa.DataType) -> pa.Array:
+    """Cells that are NULL where these are, and else lie in the payload at these places."""
+    buffers = [None, places.buffers()[1], pa.py_buffer(payload)]
+    filled = pa.Array.from_buffers(type, len(cells), buffers)
+    return pc.if_else(cells.is_valid(), filled, pa.scalar(None, type))
 
 
 def rows_from_csv(columns: Sequence[Column], data: bytes) -> Rows:
@@ -68,7 +100,7 @@ def rows_from_csv(columns: Sequence[Column], data: bytes) -> Rows:
     for column, chunks in zip(columns, table.columns, strict=True):
         array = pa.concat_arrays(chunks.chunks) if chunks.num_chunks else pa.array([], chunks.type)
         if column.type.kind is Kind.BYTES:
-            array = pa.array([_unhexed(cell) for cell in array.to_pylist()], pa.binary())
+            array = _unhexed(array)
         arrays.append(array)
     return Rows.of([column.name for column in columns], arrays)
 
@@ -79,8 +111,7 @@ def texts_of(array: pa.Array, type: Type) -> pa.Array:
         case Kind.BOOL:
             return pc.if_else(array, "t", "f")
         case Kind.BYTES:
-            hexed = [None if cell is None else "\\x" + cell.hex() for cell in array.to_pylist()]
-            return pa.array(hexed, pa.string())
+            return _hexed(array)
     return pc.cast(array, pa.string())
 
 

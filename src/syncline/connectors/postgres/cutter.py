@@ -1,12 +1,12 @@
 """Cuts the log into batches; no IO.
 
-In: pgoutput's messages and the walsender's positions. Out: batches of whole transactions that follow one
+In: pgoutput's messages and the walsender's positions, as they arrive. Out: batches of whole transactions that follow one
 another without gaps, pieces of a transaction that is larger than a batch, and the end at a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,8 @@ from ...model import Batch, Changes, Column, Mark, Rows, Schema, SchemaChange, S
 from ...model.batch import Path
 from .codec import column_from_text
 from .lsn import format_lsn
-from .pgoutput import UNSENT, Begin, Cell, Cells, Collected, Commit, Decoder, Message, Relation, Truncated
+from .pgoutput import Begin, Collected, Commit, Decoder, Message, Relation, Truncated
+from .replication import Frame, Keepalive
 
 MARK_PREFIX: Final = "syncline"
 
@@ -77,7 +78,7 @@ class Cutter:
         self.finished = False
         self._wanted, self._judge = tables, judge
         self._own, self._skip = own, skip
-        self._start, self._until, self._max_bytes = after, until, max_bytes
+        self._start, self._until, self._max_bytes = after, until, max(max_bytes, 1)
         self._decoder = Decoder()
         self._relations: dict[int, Relation] = {}
         self._schemas: dict[int, Schema] = {}
@@ -103,24 +104,36 @@ class Cutter:
         """Whether a batch that is cut now would tell anything new."""
         return bool(self._parts) or self.position > self._last
 
-    def feed(self, message: bytes) -> Sequence[Batch]:
-        """Take one message in; the batches that are full or must end because of it."""
-        # Only when a further row comes is it certain that a piece is not the last one.
-        full = self._nbytes + self._decoder.nbytes >= self._max_bytes and message[:1] != b"C"
-        ready = self._overflow() if full else ()
-        event = self._decoder.feed(message)
-        match event:
-            case None:
-                pass
-            case Begin():
-                self._begin(event)
-            case Commit():
-                return self._commit(event)
-            case Relation():
-                self._relate(event)
-            case Message(transactional=True, prefix=prefix) if prefix == MARK_PREFIX:
-                self._read_mark(event)
-        return ready
+    def feed(self, frames: list[Frame]) -> Iterator[Batch]:
+        """Take frames in, up to the end at a position; the batches that are full or must end because of
+        them. Corruption for what no server sends."""
+        at = 0
+        while not self.finished:
+            at = self._decoder.collect(frames, at, self._max_bytes - self._nbytes)
+            if at == len(frames):
+                return
+            frame = frames[at]
+            if isinstance(frame, Keepalive):
+                self.pass_by(frame.end)
+            elif self._nbytes + self._decoder.nbytes >= self._max_bytes and frame[:1] != b"C":
+                # Only when a further row comes is it certain that a piece is not the last one.
+                yield from self._overflow()
+                continue
+            else:
+                yield from self._take(frame)
+            at += 1
+
+    def _take(self, message: bytes) -> Sequence[Batch]:
+        match self._decoder.feed(message):
+            case Begin() as begin:
+                self._begin(begin)
+            case Commit() as commit:
+                return self._commit(commit)
+            case Relation() as relation:
+                self._relate(relation)
+            case Message(transactional=True, prefix=prefix) as message_ if prefix == MARK_PREFIX:
+                self._read_mark(message_)
+        return ()
 
     def stop(self, table: TableName, description: str) -> None:
         """Tell a schema change that the log itself does not; nothing more of that table is given out."""
@@ -213,8 +226,7 @@ class Cutter:
 
     def _mute(self) -> None:
         """Choose the tables whose rows in this transaction are not wanted (Race 16)."""
-        muted = self._decoder.muted
-        muted.clear()
+        muted: set[int] = set()
         if self._dropping:
             muted.update(self._schemas)
         elif self._mark is not None:
@@ -223,6 +235,7 @@ class Cutter:
                 for relation, schema in self._schemas.items()
                 if self._skip in self._path(schema.table)
             )
+        self._decoder.mute(muted)
 
     def _path(self, table: TableName) -> Path:
         return self._mark.path(table, self._own) if self._mark is not None else (self._own,)
@@ -306,32 +319,20 @@ def _changes(schema: Schema, collected: Collected, path: Path) -> Changes:
     """The columns of what was collected, as the schema orders and types them."""
     layout = lay_out(schema, collected.relation)
     assert isinstance(layout, Layout)  # or it would not have been watched
+    columns = collected.read()
     return Changes(
         table=schema.table,
-        kinds=bytes(collected.kinds),
-        before=_rows(schema.key_columns, range(len(schema.key)), collected.old, collected.keyed),
-        after=_rows(schema.stored, layout.columns, collected.new, True, collected.unsent),
+        kinds=columns.kinds,
+        before=_rows(schema.key_columns, columns.before, columns.before_unsent),
+        after=_rows(
+            schema.stored,
+            [columns.after[place] for place in layout.columns],
+            [columns.after_unsent[place] for place in layout.columns],
+        ),
         path=path,
     )
 
 
-def _rows(
-    columns: Sequence[Column],
-    places: Sequence[int],
-    rows: list[Cells],
-    any_sent: bool,
-    any_unsent: bool = True,
-) -> Rows:
-    arrays: list[pa.Array] = []
-    masks: list[pa.Array | None] = []
-    transposed = list(zip(*rows, strict=True)) if any_sent else []
-    for place, column in zip(places, columns, strict=True):
-        if not any_sent:
-            arrays.append(pa.nulls(len(rows), column.type.arrow))
-            masks.append(pa.repeat(pa.scalar(True), len(rows)))
-            continue
-        cells: Sequence[Cell] = transposed[place]
-        masks.append(pa.array([cell is UNSENT for cell in cells], pa.bool_()) if any_unsent else None)
-        known = [cell if cell is not UNSENT else None for cell in cells]
-        arrays.append(column_from_text(known, column.type))
-    return Rows.of([column.name for column in columns], arrays, masks)
+def _rows(columns: Sequence[Column], cells: Sequence[pa.Array], unsent: Sequence[pa.Array | None]) -> Rows:
+    arrays = [column_from_text(array, column.type) for array, column in zip(cells, columns, strict=True)]
+    return Rows.of([column.name for column in columns], arrays, unsent)

@@ -1,8 +1,8 @@
 """The decoder of pgoutput's messages, protocol version 1 with logical messages; no IO.
 
-In: the payload of one XLogData message a call. Out: rows collected by relation into lists of tuples of
-cells, and the few messages a caller decides about as values. A cell is its text as bytes, None for NULL,
-or UNSENT. Python runs per message here and nowhere after it.
+In: the payloads of XLogData messages. Out: rows put aside by relation, to be read column by column, and the
+few messages a caller decides about as values. Rows are the kernel's; Python runs here per transaction and
+per relation.
 
 Protocol: PostgreSQL documentation, "Logical Replication Message Formats".
 """
@@ -10,26 +10,20 @@ Protocol: PostgreSQL documentation, "Logical Replication Message Formats".
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from ...errors import Corruption
+import pyarrow as pa
 
-CHANGE_BYTES: Final = 160
-"""What a change takes at the least: its cells and their tuples are Python's, however short it is on the
-wire. 8 MiB are about 50,000 such changes."""
+from ...kernels import pgoutput as kernel
+from ...kernels.pgoutput import malformed
 
-
-class Unsent(Enum):
-    """The type of the one value UNSENT."""
-
-    UNSENT = "unsent"
-
-
-UNSENT: Final = Unsent.UNSENT
-Cell = bytes | None | Unsent
-Cells = tuple[Cell, ...]
+ROW_BYTES: Final = 48
+CELL_BYTES: Final = 12
+"""What a row and each of its cells take in memory besides what they take on the wire, however short they are:
+the message is an object of its own until it is read, then each cell has its place, an offset and its bits.
+With a dozen columns 8 MiB are about 20,000 changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +80,69 @@ class Message:
     content: bytes
 
 
-class Collected:
+@dataclass(frozen=True, slots=True)
+class Columns:
     """Changes of one relation in the order of the log.
 
-    `kinds` has one of b'I', b'U', b'D' a row; `new` the row's cells, all unsent for a delete; `old` the
-    cells of the old key, in the key's order, for a delete and for an update that changed the key, else
-    all unsent. `unsent` and `keyed` tell whether any cell of `new` is unsent, any of `old` is not.
+    `kinds` has one of b'I', b'U', b'D' a row. `after` has an array a column of the relation, `before` one a
+    column of the key, in the key's order: the cells of the old key for a delete and for an update that
+    changed the key. Cells are the server's text as bytes; NULL and unsent cells are null, and the masks beside
+    them say which are unsent (None: none are).
     """
 
-    __slots__ = ("keyed", "kinds", "nbytes", "new", "old", "relation", "unsent")
+    kinds: bytes
+    before: list[pa.Array]
+    before_unsent: list[pa.Array | None]
+    after: list[pa.Array]
+    after_unsent: list[pa.Array | None]
 
-    def __init__(self, relation: Relation) -> None:
-        self.relation = relation
-        self.kinds = bytearray()
-        self.old: list[Cells] = []
-        self.new: list[Cells] = []
-        self.unsent = self.keyed = False
-        self.nbytes = 0
+
+@dataclass(slots=True)
+class Collected:
+    """Row messages of one relation in the order of the log; `key` are the places of its key's columns."""
+
+    relation: Relation
+    key: tuple[int, ...]
+    messages: list[bytes] = field(default_factory=list)
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row takes in memory besides its message's own bytes."""
+        return ROW_BYTES + CELL_BYTES * (len(self.relation.columns) + len(self.key))
+
+    @property
+    def nbytes(self) -> int:
+        """What its rows take in memory."""
+        return sum(map(len, self.messages)) + len(self.messages) * self.row_bytes
 
     def extend(self, other: Collected) -> None:
         """Add the later changes of the same relation."""
-        self.kinds += other.kinds
-        self.old += other.old
-        self.new += other.new
-        self.unsent |= other.unsent
-        self.keyed |= other.keyed
-        self.nbytes += other.nbytes
+        self.messages += other.messages
+
+    def read(self) -> Columns:
+        """The cells of all messages. Corruption for one that cannot be pgoutput's."""
+        width = len(self.relation.columns)
+        decoded = kernel.Decoded(self.messages, width, self.key)
+        before = [_arrays(decoded, width + place) for place in range(len(self.key))]
+        after = [_arrays(decoded, place) for place in range(width)]
+        return Columns(
+            bytes(decoded.kinds),
+            [cells for cells, _ in before],
+            [unsent for _, unsent in before],
+            [cells for cells, _ in after],
+            [unsent for _, unsent in after],
+        )
+
+
+def _arrays(decoded: kernel.Decoded, place: int) -> tuple[pa.Array, pa.Array | None]:
+    """A column's cells and the mask of those that are unsent."""
+    column = decoded.column(place)
+    parts = [column.validity, column.offsets, column.payload]
+    buffers = [pa.py_buffer(part) for part in parts]
+    cells = pa.Array.from_buffers(pa.binary(), decoded.count, buffers, column.nulls)
+    if not column.holes:
+        return cells, None
+    return cells, pa.Array.from_buffers(pa.bool_(), decoded.count, [None, pa.py_buffer(column.unsent)], 0)
 
 
 Part = Collected | Truncated
@@ -119,38 +150,77 @@ Event = Begin | Commit | Relation | Truncated | Message
 
 
 class Decoder:
-    """Collects the rows of watched relations and hands every other message to the caller.
+    """Puts the rows of watched relations aside and hands every other message to the caller.
 
-    Rows are collected between a Begin and its Commit, in `parts`, one part a relation up to a truncate.
-    Everything that cannot be pgoutput's raises Corruption.
+    Rows are put aside between a Begin and its Commit, in `parts`, one part a relation up to a truncate;
+    `nbytes` is what they take in memory. Everything that cannot be pgoutput's raises Corruption, a row that
+    is watched when it is read.
     """
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.nbytes = 0
-        self.muted: set[int] = set()  # watched, but their rows are dropped at present
         self.within = False  # between Begin and Commit
+        self._muted: frozenset[int] = frozenset()
         self._watched: dict[int, tuple[Relation, tuple[int, ...]]] = {}
         self._known: set[int] = set()
-        self._open: dict[int, Collected] = {}
+        self._places: dict[int, tuple[list[bytes], int] | None] = {}
 
     def watch(self, relation: Relation, key: tuple[int, ...]) -> None:
-        """Collect the rows of this relation from here on; `key` are the places of its key's columns."""
+        """Put the rows of this relation aside from here on; `key` are the places of its key's columns."""
         self._watched[relation.id] = relation, key
-        self._open.pop(relation.id, None)
+        self._places.pop(relation.id, None)
 
     def ignore(self, relation: int) -> None:
-        """Collect nothing more of this relation."""
+        """Put nothing more of this relation aside."""
         self._watched.pop(relation, None)
+        self._places.pop(relation, None)
+
+    def mute(self, relations: Collection[int]) -> None:
+        """Drop the rows of these relations until the next call; they may be watched or not."""
+        self._muted = frozenset(relations)
+        self._places = {
+            relation: place
+            for relation, place in self._places.items()
+            if place is not None and relation not in self._muted
+        }
 
     def take(self) -> list[Part]:
-        """What was collected since the last call."""
+        """What was put aside since the last call."""
         parts, self.parts, self.nbytes = self.parts, [], 0
-        self._open.clear()
+        self._places.clear()
         return parts
 
+    def collect(self, frames: list[Any], at: int, room: int) -> int:
+        """Take in row messages, from frames[at] on, while `nbytes` is less than `room`; the place of the
+        first frame that was not taken: `room` is used up, or it is none."""
+        while True:
+            at, self.nbytes = kernel.collect(frames, at, self._places, self.nbytes, room)
+            if at == len(frames) or self.nbytes >= room or not self._admit(frames[at]):
+                return at
+
+    def _admit(self, frame: Any) -> bool:
+        """Make a place for the rows of the relation of a row message; False when it is none."""
+        if not isinstance(frame, bytes) or frame[:1] not in (b"I", b"U", b"D"):
+            return False
+        if len(frame) < 5:
+            raise malformed(frame, "it ends too early")
+        if not self.within:
+            raise malformed(frame, "a change outside a transaction")
+        (relation,) = struct.unpack_from("!I", frame, 1)
+        watched = self._watched.get(relation)
+        if watched is None and relation not in self._known:
+            raise malformed(frame, f"a change of relation {relation} that was not announced")
+        if watched is None or relation in self._muted:
+            self._places[relation] = None
+        else:
+            collected = Collected(*watched)
+            self.parts.append(collected)
+            self._places[relation] = collected.messages, collected.row_bytes
+        return True
+
     def feed(self, data: bytes) -> Event | None:
-        """Take one message in; None when it was a row or is of no consequence (origin, type)."""
+        """Take one other message in; None when it is of no consequence (origin, type)."""
         try:
             return self._feed(data)
         except (struct.error, IndexError, ValueError) as error:
@@ -158,12 +228,6 @@ class Decoder:
 
     def _feed(self, data: bytes) -> Event | None:
         match data[0]:
-            case 73:  # I
-                self._insert(data)
-            case 85:  # U
-                self._update(data)
-            case 68:  # D
-                self._delete(data)
             case 66 if not self.within:  # B
                 commit_lsn, _, xid = _exact("!QqI", data)
                 self.within = True
@@ -171,6 +235,8 @@ class Decoder:
             case 67 if self.within:  # C
                 _, commit_lsn, end_lsn, _ = _exact("!BQQq", data)
                 self.within = False
+                # A row outside a transaction has no place.
+                self._places.clear()
                 return Commit(commit_lsn, end_lsn)
             case 82:  # R
                 relation = _relation(data)
@@ -189,97 +255,6 @@ class Decoder:
                 raise malformed(data, "no such message may stand here")
         return None
 
-    def _collected(self, data: bytes) -> tuple[Collected, tuple[int, ...]] | None:
-        (relation,) = struct.unpack_from("!I", data, 1)
-        if not self.within:
-            raise malformed(data, "a change outside a transaction")
-        watched = self._watched.get(relation)
-        if watched is None:
-            if relation not in self._known:
-                raise malformed(data, f"a change of relation {relation} that was not announced")
-            return None
-        if relation in self.muted:
-            return None
-        collected = self._open.get(relation)
-        if collected is None:
-            collected = self._open[relation] = Collected(watched[0])
-            self.parts.append(collected)
-        size = max(len(data), CHANGE_BYTES)
-        collected.nbytes += size
-        self.nbytes += size
-        return collected, watched[1]
-
-    def _insert(self, data: bytes) -> None:
-        found = self._collected(data)
-        if found is None:
-            return
-        collected, key = found
-        if data[5] != 78:  # N
-            raise malformed(data, "an insert without its row")
-        new, end = _tuple(data, 6, len(collected.relation.columns))
-        _end(data, end)
-        if UNSENT in new:
-            raise malformed(data, "an insert with an unsent cell")
-        collected.kinds.append(73)
-        collected.old.append((UNSENT,) * len(key))
-        collected.new.append(new)
-
-    def _update(self, data: bytes) -> None:
-        found = self._collected(data)
-        if found is None:
-            return
-        collected, key = found
-        width = len(collected.relation.columns)
-        form, old, at = data[5], None, 6
-        if form in (75, 79):  # K, O
-            old, at = _tuple(data, at, width)
-            at += 1
-        if data[at - 1] != 78:  # N
-            raise malformed(data, "an update without its new row")
-        new, end = _tuple(data, at, width)
-        _end(data, end)
-        if old is not None and UNSENT in new:
-            # Under K only the key's cells of the old row are there, under O all of them: an unchanged
-            # value kept out of line is unsent in the new row and stands in the old one.
-            known = set(key) if form == 75 else range(width)
-            new = tuple(old[i] if cell is UNSENT and i in known else cell for i, cell in enumerate(new))
-        old_key: Cells = (UNSENT,) * len(key)
-        if old is not None:
-            old_key = tuple(old[i] for i in key)
-            # The old row also comes without a change of its key: always under O, and under K where a
-            # cell of the key is kept out of line.
-            if old_key == tuple(new[i] for i in key):
-                old_key = (UNSENT,) * len(key)
-            elif UNSENT in old_key:
-                raise malformed(data, "an update without its old key")
-            else:
-                collected.keyed = True
-        if UNSENT in new:
-            if any(new[i] is UNSENT for i in key):
-                raise malformed(data, "an update without its key")
-            collected.unsent = True
-        collected.kinds.append(85)
-        collected.old.append(old_key)
-        collected.new.append(new)
-
-    def _delete(self, data: bytes) -> None:
-        found = self._collected(data)
-        if found is None:
-            return
-        collected, key = found
-        width = len(collected.relation.columns)
-        if data[5] not in (75, 79):  # K, O
-            raise malformed(data, "a delete without its old row")
-        old, end = _tuple(data, 6, width)
-        _end(data, end)
-        old_key = tuple(old[i] for i in key)
-        if UNSENT in old_key:
-            raise malformed(data, "a delete without its key")
-        collected.kinds.append(68)
-        collected.old.append(old_key)
-        collected.new.append((UNSENT,) * width)
-        collected.unsent = collected.keyed = True
-
     def _truncate(self, data: bytes) -> Truncated | None:
         count, _ = struct.unpack_from("!IB", data, 1)
         if not self.within:
@@ -290,43 +265,15 @@ class Decoder:
         unknown = [relation for relation in relations if relation not in self._known]
         if unknown:
             raise malformed(data, f"a truncate of relation {unknown[0]} that was not announced")
-        wanted = tuple(r for r in relations if r in self._watched and r not in self.muted)
+        wanted = tuple(r for r in relations if r in self._watched and r not in self._muted)
         if not wanted:
             return None
         truncated = Truncated(wanted)
         # Rows before and after it must not meet in one part.
-        self._open.clear()
+        self._places.clear()
         self.parts.append(truncated)
         self.nbytes += len(data)
         return truncated
-
-
-def _tuple(data: bytes, at: int, width: int) -> tuple[Cells, int]:
-    """The cells of a row that starts at that place, and the place after it."""
-    (count,) = struct.unpack_from("!H", data, at)
-    if count != width:
-        raise malformed(data, f"a row of {count} columns where the relation has {width}")
-    at += 2
-    cells: list[Cell] = []
-    size = len(data)
-    for _ in range(count):
-        form = data[at]
-        at += 1
-        if form == 116:  # t
-            if at + 4 > size:
-                raise malformed(data, "it ends within a length")
-            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
-            if end > size:
-                raise malformed(data, "a cell reaches past its end")
-            cells.append(data[at + 4 : end])
-            at = end
-        elif form == 110:  # n
-            cells.append(None)
-        elif form == 117:  # u
-            cells.append(UNSENT)
-        else:
-            raise malformed(data, f"a cell of the unknown form {form}")
-    return tuple(cells), at
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
@@ -373,9 +320,3 @@ def _message(data: bytes) -> Message:
     (size,) = struct.unpack_from("!I", data, at)
     _end(data, at + 4 + size)
     return Message(bool(flags & 1), lsn, prefix, data[at + 4 :])
-
-
-def malformed(data: bytes, why: str) -> Corruption:
-    """The error for a message that cannot be what the server wrote."""
-    shown = data[:16].hex() + ("…" if len(data) > 16 else "")
-    return Corruption("decode", f"the log message {shown} of {len(data)} bytes", why)

@@ -24,7 +24,7 @@ from .connection import Connection, translated
 from .cutter import Cutter
 from .lsn import format_lsn, parse_lsn
 from .pgoutput import Relation
-from .replication import Keepalive, LogStream, ServerError
+from .replication import LogStream, ServerError
 from .store import PostgresStore
 from .transactions import wait_for_running
 from .types import SYSTEM, wanted
@@ -249,13 +249,7 @@ class PostgresSource(PostgresStore):
             patience = 0.0 if cutter.waiting else min(due, asked + ASK_SECONDS if asking else due) - now
             with self._told_by_server(stream):
                 frames = log.take(max(patience, 0.0))
-            for frame in frames:
-                if isinstance(frame, Keepalive):
-                    cutter.pass_by(frame.end)
-                else:
-                    yield from cutter.feed(frame)
-                if cutter.finished:
-                    break
+            yield from cutter.feed(frames)
             if not cutter.finished and (time.monotonic() >= due or (cutter.waiting and not frames)):
                 yield cutter.cut()
                 due = 0.0
