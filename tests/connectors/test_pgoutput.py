@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from enum import Enum
 from itertools import compress
 
 import pyarrow as pa
@@ -26,16 +25,8 @@ from syncline.connectors.postgres.pgoutput import (
     Truncated,
 )
 from syncline.errors import Corruption
-
-
-class Unsent(Enum):
-    """The type of the one value UNSENT."""
-
-    UNSENT = "unsent"
-
-
-UNSENT = Unsent.UNSENT
-Cell = bytes | None | Unsent
+from tests.kernels.both import each_form
+from tests.kernels.messages import UNSENT, Cell, change, row
 
 BEGIN = b"B" + struct.pack("!QqI", 0x1_0000_0010, 7, 750)
 COMMIT = b"C" + struct.pack("!BQQq", 0, 0x1_0000_0010, 0x1_0000_0040, 7)
@@ -48,23 +39,7 @@ ORDERS = (
 KEY = (2, 0)  # (shop, id): the key's order is not the columns'
 
 
-def row(*cells: Cell) -> bytes:
-    """The tuple data of a row."""
-    data = struct.pack("!H", len(cells))
-    for cell in cells:
-        if cell is None:
-            data += b"n"
-        elif cell is UNSENT:
-            data += b"u"
-        else:
-            assert isinstance(cell, bytes)
-            data += b"t" + struct.pack("!I", len(cell)) + cell
-    return data
-
-
-def change(kind: bytes, *parts: bytes, relation: int = 16390) -> bytes:
-    """An insert, update or delete."""
-    return kind + struct.pack("!I", relation) + b"".join(parts)
+form = each_form("pgoutput", "syncline.connectors.postgres.pgoutput")
 
 
 def within() -> Decoder:

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from syncline.engine.fold import fold
 from syncline.model import Changes, Column, Kind, Rows, Schema, TableName, Type
+from tests.kernels.both import each_form
+
+form = each_form("fold", "syncline.engine.fold")
 
 SCHEMA = Schema(
     TableName("t"),

@@ -72,7 +72,9 @@ def _comparable(cells: pa.Array) -> pa.Array:
     """The cells with equal bytes wherever they are equal: all NaN are one, and so are 0.0 and -0.0."""
     if not pa.types.is_floating(cells.type):
         return cells
-    return pc.if_else(pc.is_nan(cells), pa.scalar(math.nan, cells.type), pc.add(cells, pa.scalar(0.0, cells.type)))
+    return pc.if_else(
+        pc.is_nan(cells), pa.scalar(math.nan, cells.type), pc.add(cells, pa.scalar(0.0, cells.type))
+    )
 
 
 def _assemble(after: Rows, last: pa.Array, cells: Mapping[int, pa.Array]) -> Rows:

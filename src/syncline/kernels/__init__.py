@@ -1,4 +1,4 @@
-"""The loops that run per row and per byte, compiled where a compiler was there when the package was installed.
+"""The loops that run per row and per byte, compiled where there was a compiler at the installation.
 
 Each kernel is one file of plain Python and one `.pxd` of the same name that gives its variables C types
 (Cython, "Augmenting .pxd"). Where nothing could be compiled the same file runs as it is: slower, with the

@@ -112,7 +112,7 @@ class Keys:
         return Survivors(gone, written, cells, reread)
 
     def _has_hole(self, key: int) -> bool:
-        for column in range(self.width):  # noqa: SIM110: a C loop, where any() were a generator
+        for column in range(self.width):  # noqa: SIM110 - a loop in C, where any() would call a generator
             if self.cells[key * self.width + column] == _NONE:
                 return True
         return False

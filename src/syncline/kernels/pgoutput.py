@@ -101,7 +101,7 @@ class Decoded:
         self.key = array("i", key)
         self.kinds = bytearray(self.count)
         self.unsent = self.keyed = False
-        # By column and within it by row: where in its message a cell starts, and its size or _NULL or _UNSENT.
+        # By column, within it by row: where in its message a cell starts, and its size or _NULL or _UNSENT.
         self.starts = array("i", bytes(4 * self.count * (width + len(key))))
         self.sizes = array("i", bytes(4 * self.count * (width + len(key))))
         self.old_starts = array("i", bytes(4 * width))
@@ -266,7 +266,7 @@ class Decoded:
             return False
         before = self.old_starts[column]
         after = self.starts[column * self.count + row]
-        for i in range(size):  # noqa: SIM110: a C loop, where all() were a generator
+        for i in range(size):  # noqa: SIM110 - a loop in C, where all() would call a generator
             if message[before + i] != message[after + i]:
                 return False
         return True

@@ -1,6 +1,6 @@
 """Cuts the log into batches; no IO.
 
-In: pgoutput's messages and the walsender's positions, as they arrive. Out: batches of whole transactions that follow one
+In: pgoutput's messages and the walsender's positions. Out: batches of whole transactions that follow one
 another without gaps, pieces of a transaction that is larger than a batch, and the end at a position.
 """
 

@@ -22,8 +22,8 @@ from ...kernels.pgoutput import malformed
 ROW_BYTES: Final = 48
 CELL_BYTES: Final = 12
 """What a row and each of its cells take in memory besides what they take on the wire, however short they are:
-the message is an object of its own until it is read, then each cell has its place, an offset and its bits.
-With a dozen columns 8 MiB are about 20,000 changes."""
+the message is an object of its own until it is read, then each cell has its place, an offset and its bits
+(Promise 8). With a dozen columns 8 MiB are about 25,000 changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Columns:
 
     `kinds` has one of b'I', b'U', b'D' a row. `after` has an array a column of the relation, `before` one a
     column of the key, in the key's order: the cells of the old key for a delete and for an update that
-    changed the key. Cells are the server's text as bytes; NULL and unsent cells are null, and the masks beside
-    them say which are unsent (None: none are).
+    changed the key. Cells are the server's text as bytes; NULL and unsent cells are null, and the masks
+    beside them say which are unsent (None: none are).
     """
 
     kinds: bytes
