@@ -282,6 +282,10 @@ class Apply(Protocol):
         """Delete by key; `keys` has the key's columns in the key's order; absent ones, and those
         that no row of this target can have, are no error."""
 
+    def vacate(self, state: TableState, keys: Rows) -> None:
+        """These rows are deleted later in this transaction, as others refer to them until then: where
+        `checks_references`, let other rows have their unique values meanwhile, as far as that can be."""
+
     def truncate(self, states: Sequence[TableState]) -> None:
         """Delete all rows of these tables; never with a statement that commits by itself (Race 14)."""
 

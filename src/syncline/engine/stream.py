@@ -372,18 +372,31 @@ class Stream:
 
     def _write_folded(self, apply: Apply, gathered: dict[TableName, list[Changes]]) -> None:
         """Deletes from children to parents, then rows from parents to children: no foreign key is ever
-        without its row, and no surviving row is deleted."""
+        without its row. Where foreign keys act on what is written, parents are deleted last: a cascade
+        would take along children that have another parent by now, and theirs (Race 6)."""
         parts = {table: changes for table, changes in gathered.items() if self._is_active(table)}
         order = parents_first(self.states[table].schema for table in parts)
         folded = {table: fold(self.states[table].schema, parts[table]) for table in order}
-        for table in reversed(order):
-            if folded[table].deletes.count:
-                apply.delete(self.states[table], folded[table].deletes)
-                if self.parking[table]:
-                    self.parking.unpark(apply, table, folded[table].deletes.tuples())
+        going = [table for table in reversed(order) if folded[table].deletes.count]
+        parents: set[TableName] = set()
+        if self.target.capabilities.checks_references:
+            parents = {foreign.parent for state in self._active() for foreign in state.schema.foreign_keys}
+        for table in going:
+            if table not in parents:
+                self._delete(apply, table, folded[table].deletes)
+            elif folded[table].upserts.count or folded[table].reread.count:
+                apply.vacate(self.states[table], folded[table].deletes)
         for table in order:
             refused = [refusal.key for changes in parts[table] for refusal in changes.after.refused]
             self._upsert(apply, self.states[table], folded[table], refused)
+        for table in going:
+            if table in parents:
+                self._delete(apply, table, folded[table].deletes)
+
+    def _delete(self, apply: Apply, table: TableName, keys: Rows) -> None:
+        apply.delete(self.states[table], keys)
+        if self.parking[table]:
+            self.parking.unpark(apply, table, keys.tuples())
 
     def _upsert(self, apply: Apply, state: TableState, folded: Folded, refused: Sequence[Key]) -> None:
         """Write rows; those with a cell that neither log nor target has are read again at the source, and

@@ -309,6 +309,9 @@ class MemoryApply:
         self._steps.append(run)
         self._present.setdefault(state.schema.table, {}).update(dict.fromkeys(gone, False))
 
+    def vacate(self, state: TableState, keys: Rows) -> None:
+        """Nothing: references are not enforced here, so that rows are deleted first."""
+
     def truncate(self, states: Sequence[TableState]) -> None:
         """Delete all rows, told by this store's log as one truncate."""
         self._steps.append(lambda writing: writing.truncate([self._target.table(state) for state in states]))

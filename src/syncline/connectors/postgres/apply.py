@@ -142,6 +142,20 @@ class PostgresApply:
             )
         )
 
+    def vacate(self, state: TableState, keys: Rows) -> None:
+        """Park the unique values of these rows. A value that others refer to stays."""
+        uniques = self._target.uniques(self._member(state), state.schema.key)
+        if not uniques:
+            return
+        with self._mapped("write to", f"table {state.schema.table}"):
+            staged = self._stage(state, keys.select(state.schema.key))
+            for index in uniques:
+                movable = next((column for column in index.columns if index.parking(column)), None)
+                if movable is None:
+                    continue
+                with contextlib.suppress(psycopg.errors.IntegrityError), self._connection.transaction():
+                    self._park_values(state, staged, index, movable, [])
+
     def truncate(self, states: Sequence[TableState]) -> None:
         """One TRUNCATE, which is part of the transaction here (Race 14); DELETE where a table outside the
         list refers to one of them, or the role may not truncate."""
@@ -336,16 +350,26 @@ class PostgresApply:
                     "another value meanwhile",
                     f"drop index {index.name} at the target until the stream has passed this point",
                 )
-            self._connection.execute(
-                unique.vacate(
-                    index,
-                    movable,
-                    sent,
-                    table=self._target._only(self._member(state)),
-                    stage=part.stage,
-                    same_key=_same_key(state),
-                )
+            self._park_values(state, part, index, movable, sent)
+
+    def _park_values(
+        self,
+        state: TableState,
+        part: Staged,
+        index: unique.Unique,
+        movable: unique.UniqueColumn,
+        sent: Sequence[unique.UniqueColumn],
+    ) -> None:
+        self._connection.execute(
+            unique.vacate(
+                index,
+                movable,
+                sent,
+                table=self._target._only(self._member(state)),
+                stage=part.stage,
+                same_key=_same_key(state),
             )
+        )
 
     def _truncatable(self, members: Sequence[Member]) -> bool:
         query = """WITH listed AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace

@@ -104,17 +104,18 @@ def vacate(
     stage: sql.Identifier,
     same_key: sql.Composable,
 ) -> sql.Composed:
-    """Park `movable` of the rows of `table` whose `sent` columns differ from the staged ones; the tables
-    are `t` and `s` in `same_key`."""
+    """Park `movable` of the rows of `table` whose `sent` columns differ from the staged ones, of all staged
+    ones when none were sent; the tables are `t` and `s` in `same_key`."""
     value = index.parking(movable)
     column = sql.Identifier(movable.name)
     differs = sql.SQL(" OR ").join(
         sql.SQL("t.{0}::text IS DISTINCT FROM s.{0}::text").format(sql.Identifier(item.name)) for item in sent
     )
+    condition = differs if sent else sql.SQL("true")
     lowest = sql.SQL("SELECT least(min({}), 0) AS value FROM {}").format(column, table)
     if "lowest" not in value:
         lowest = sql.SQL("SELECT").format()
     return sql.SQL(
         'UPDATE {} AS t SET {} = {} FROM (SELECT *, row_number() OVER () AS "syncline number" FROM {}) AS s,'
         " ({}) AS lowest WHERE {} AND ({})"
-    ).format(table, column, sql.SQL(value), stage, lowest, same_key, differs)
+    ).format(table, column, sql.SQL(value), stage, lowest, same_key, condition)

@@ -77,6 +77,9 @@ class SqliteApply:
             return
         self._write(state, f"DELETE FROM {quote(_name(state))} WHERE {_key_is(state)}", values)
 
+    def vacate(self, state: TableState, keys: Rows) -> None:
+        """Nothing: references are not enforced here, so that rows are deleted first."""
+
     def truncate(self, states: Sequence[TableState]) -> None:
         """DELETE without a condition: one statement, of this transaction."""
         for state in states:
@@ -167,11 +170,19 @@ class SqliteApply:
         """As `_upsert`, after the unique cells of the rows have become NULL, or a value that nobody has
         where NULL may not stand."""
         schema = state.schema
+        indexes = unique_indexes(self._db, _name(state))
+        plain = {column for index in indexes for column in index.columns}
+        terms = " ".join(
+            term
+            for index in indexes
+            for term, column in zip(index.terms, index.columns, strict=True)
+            if column is None
+        )
+        # SQLite does not say which columns an expression reads: those that it may be reading.
         unique = {
-            column
-            for index in unique_indexes(self._db, _name(state))
-            for column in index.columns
-            if column in schema.names and column not in schema.key
+            name
+            for name in schema.names
+            if name not in schema.key and (name in plain or name.lower() in terms.lower())
         }
         moved = [column for column in schema.stored if column.name in unique]
         mask_of = {name: rows.mask(name) for name in unique}
