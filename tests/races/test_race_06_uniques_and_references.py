@@ -28,6 +28,10 @@ class Target:
     def is_file(self) -> bool:
         return self.url.startswith("sqlite")
 
+    @property
+    def is_plain(self) -> bool:
+        return self.url != self.owner and not self.is_file
+
     def run(self, *statements: str) -> None:
         if not self.is_file:
             execute(self.owner, *statements)
@@ -57,7 +61,7 @@ class Target:
                 f"CREATE TRIGGER gone_{table} AFTER DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION note()",
                 f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER gone_{table}",
             )
-        if self.url != self.owner and not self.is_file:
+        if self.is_plain:
             role = urlsplit(self.url).username
             self.run(
                 "REVOKE ALL ON gone FROM PUBLIC",
@@ -112,8 +116,8 @@ class Mirror:
                 for table in self._tables
             )
 
-    def check(self, *transactions: Sequence[str]) -> None:
-        with Following(self._source, self._target.url, tables=self._tables) as following:
+    def check(self, *transactions: Sequence[str], **options: int) -> None:
+        with Following(self._source, self._target.url, tables=self._tables, **options) as following:
             wait_for(lambda: self.equal() or following.error is not None, "the copy")
             assert following.error is None
             wait_for(lambda: self._live(), "live")
@@ -236,37 +240,57 @@ def test_race_06_a_child_that_moves_survives_its_parent(source: str, target: Tar
     assert target.gone() == [("child", 5), ("grandchild", 5), ("parent", 1), ("parent", 3), ("parent", 5)]
 
 
-@pytest.mark.parametrize("deferrable", ["", "DEFERRABLE INITIALLY DEFERRED"], ids=["at once", "deferrable"])
-def test_race_06_references_in_a_circle_and_to_oneself(source: str, target: Target, deferrable: str) -> None:
-    circle = ["CREATE TABLE a (id int PRIMARY KEY, b_id int)"]
-    if target.is_file:
-        circle = [f"CREATE TABLE a (id int PRIMARY KEY, b_id int REFERENCES b {deferrable})"]
-    circle.append(f"CREATE TABLE b (id int PRIMARY KEY, a_id int REFERENCES a {deferrable})")
-    closing_it = f"ALTER TABLE a ADD FOREIGN KEY (b_id) REFERENCES b {deferrable}"
+DEFERRABLE = pytest.mark.parametrize(
+    "deferrable", ["", "DEFERRABLE INITIALLY DEFERRED"], ids=["at once", "deferrable"]
+)
+
+
+@DEFERRABLE
+def test_race_06_references_to_oneself(source: str, target: Target, deferrable: str) -> None:
     tree = f"CREATE TABLE tree (id int PRIMARY KEY, up int REFERENCES tree {deferrable})"
-    execute(source, "CREATE TABLE a (id int PRIMARY KEY, b_id int)", circle[-1], closing_it, tree)
-    execute(
-        source,
-        "INSERT INTO a SELECT n, NULL FROM generate_series(1, 20) n",
-        "INSERT INTO b SELECT n, 21 - n FROM generate_series(1, 20) n",
-        "UPDATE a SET b_id = id",
-        "INSERT INTO tree SELECT n, NULL FROM generate_series(1, 20) n",
-        "UPDATE tree SET up = 21 - id",
+    execute(source, tree, "INSERT INTO tree SELECT n, NULL FROM generate_series(1, 20) n")
+    execute(source, "UPDATE tree SET up = 21 - id")
+    target.make(tree, counted=["tree"])
+    Mirror(source, target, ["tree"]).check(
+        ["INSERT INTO tree VALUES (31, NULL), (30, 31)", "UPDATE tree SET up = 30 WHERE id = 31"],
+        ["UPDATE tree SET up = NULL WHERE id = 1", "DELETE FROM tree WHERE id = 20"],
+        span_rows=5,
     )
-    target.make(*circle, *([] if target.is_file else [closing_it]), tree, counted=["a", "b", "tree"])
-    Mirror(source, target, ["a", "b", "tree"]).check(
+    assert target.gone() == [("tree", 20)]
+
+
+def make_circle(source: str, target: Target, deferrable: str) -> None:
+    """Two tables that refer to one another; SQLite takes a reference to what is not there yet."""
+    b = f"CREATE TABLE b (id int PRIMARY KEY, a_id int REFERENCES a {deferrable})"
+    made = [
+        "CREATE TABLE a (id int PRIMARY KEY, b_id int)",
+        b,
+        f"ALTER TABLE a ADD FOREIGN KEY (b_id) REFERENCES b {deferrable}",
+    ]
+    execute(source, *made, "INSERT INTO a SELECT n, NULL FROM generate_series(1, 20) n")
+    execute(source, "INSERT INTO b SELECT n, 21 - n FROM generate_series(1, 20) n", "UPDATE a SET b_id = id")
+    if target.is_file:
+        made = [f"CREATE TABLE a (id int PRIMARY KEY, b_id int REFERENCES b {deferrable})", b]
+    target.make(*made, counted=["a", "b"])
+
+
+@DEFERRABLE
+def test_race_06_references_in_a_circle(source: str, target: Target, deferrable: str) -> None:
+    make_circle(source, target, deferrable)
+    if target.is_plain:
+        # Each row waits for one of the other table, and this role may not switch the constraints off: it is
+        # said by name, and nothing is called equal.
+        report = sync(source, target.url, tables=["a", "b"])
+        assert verdicts(report) == {"a": "parked", "b": "parked"}
+        assert "_fkey" in report.tables[0].detail
+        return
+    Mirror(source, target, ["a", "b"]).check(
         [
             "INSERT INTO a VALUES (30, NULL)",
             "INSERT INTO b VALUES (30, 30)",
             "UPDATE a SET b_id = 30 WHERE id = 30",
-            "INSERT INTO tree VALUES (31, NULL), (30, 31)",
-            "UPDATE tree SET up = 30 WHERE id = 31",
         ],
-        [
-            "UPDATE a SET b_id = NULL WHERE id = 1",
-            "DELETE FROM b WHERE id = 1",
-            "UPDATE tree SET up = NULL WHERE id = 1",
-            "DELETE FROM tree WHERE id = 20",
-        ],
+        ["UPDATE a SET b_id = NULL WHERE id = 1", "DELETE FROM b WHERE id = 1"],
+        span_rows=5,
     )
-    assert target.gone() == [("b", 1), ("tree", 20)]
+    assert target.gone() == [("b", 1)]

@@ -80,8 +80,10 @@ class PostgresApply:
             raise ledger.displaced(self._claim.stream, position, self._claim.position)
         # The mark is the transaction's first record in the log, and foreign keys are the source's business.
         role = "SET LOCAL session_replication_role = replica; " if self._target.may_act_as_replica else ""
+        # A span's rows may refer to one of another span: that is for the row to wait for, not for the commit.
+        checked = "DEFERRED" if self._moves else "IMMEDIATE"
         statement = sql.SQL(
-            role + "SELECT pg_logical_emit_message(true, {}, {}); SET CONSTRAINTS ALL DEFERRED"
+            role + f"SELECT pg_logical_emit_message(true, {{}}, {{}}); SET CONSTRAINTS ALL {checked}"
         )
         self._connection.execute(statement.format(MARK_PREFIX, mark.dumps()))
 
