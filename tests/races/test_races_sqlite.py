@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.connectors.sqlite_files import (
     target_of,
     told,
 )
+from tests.runs import Following, sync, verdicts, wait_for
 
 
 def insert(path: Path, schema_name: str, path_of: tuple[str, ...], *keys: int) -> None:
@@ -141,3 +143,59 @@ def test_race_02_a_table_added_while_a_writer_is_open_is_told_from_the_floor_on(
     other.execute("INSERT INTO t VALUES (3)")
     assert replayed(schema, told(source, [schema], floor)) == {(3,): (3,)}
     assert len(held(db, schema)) == 3, "what was before the floor is what the copy sees"
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["following", "restart"])
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("DROP TRIGGER _syncline_update_t", "its triggers are gone or changed"),
+        (
+            "CREATE TABLE n (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO n SELECT id, v || '!' FROM t;"
+            "DROP TABLE t; ALTER TABLE n RENAME TO t",
+            "its triggers are gone or changed",
+        ),
+        (
+            "DROP TABLE t; CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (9, 'new')",
+            "its triggers are gone or changed",
+        ),
+    ],
+    ids=["dropped trigger", "remade", "dropped and made anew"],
+)
+def test_race_07_a_file_whose_log_falls_silent_stops_its_table_by_name(
+    tmp_path: Path, statement: str, why: str, restarted: bool
+) -> None:
+    db = plain(tmp_path / "a.db")
+    db.executescript(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a');"
+        "CREATE TABLE o (id INTEGER PRIMARY KEY)"
+    )
+    source, target = (f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db"))
+    there = plain(tmp_path / "b.db")
+
+    def states() -> dict[str, str]:
+        if not there.execute("SELECT 1 FROM sqlite_schema WHERE name = '_syncline_tables'").fetchall():
+            return {}
+        rows = there.execute("SELECT schema, state FROM _syncline_tables").fetchall()
+        return {json.loads(schema)["table"][1]: state for schema, state in rows}
+
+    def is_live() -> bool:
+        return states() == {"t": "live", "o": "live"}
+
+    if restarted:
+        with Following(source, target):
+            wait_for(is_live, "the copy")
+        db.executescript(f"BEGIN; {statement}; COMMIT")
+    with Following(source, target) as following:
+        if not restarted:
+            wait_for(is_live, "the copy")
+            db.executescript(f"BEGIN; {statement}; COMMIT")
+        wait_for(lambda: states().get("t") == "failed", "the stop")
+        db.execute("INSERT INTO o VALUES (1)")
+        wait_for(lambda: there.execute("SELECT count(*) FROM o").fetchone() == (1,), "another table's change")
+        assert following.error is None
+    detail = there.execute("SELECT detail FROM _syncline_tables WHERE state = 'failed'").fetchone()[0]
+    assert detail == f"{why}; copy it anew with --replace --tables 't'"
+    assert verdicts(sync(source, target, tables=["t"], replace=True)) == {"o": "equal", "t": "equal"}
+    query = "SELECT * FROM t ORDER BY id"
+    assert there.execute(query).fetchall() == db.execute(query).fetchall()
