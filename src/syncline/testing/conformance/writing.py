@@ -97,8 +97,10 @@ class TargetSuite(FencingSuite, ReadingSuite):
             column("text", Kind.TEXT, default="'it''s'"),
         )
         schema, target = self.translated(made), self.target()
+        assert not target.omissions(schema, [schema.table])
         target.claim(self.stream)
         target.prepare(schema, aside=False)
+        assert not target.omissions(schema)
         self.driver.target.execute([Insert(made, {"id": 1})])
         assert self.there(made) == [(1, 7, "it's")]
 
@@ -317,6 +319,7 @@ class TargetSuite(FencingSuite, ReadingSuite):
         assert not any(index.unique for index in bare.indexes), "unique values may still collide"
         for _ in range(2):
             target.finish(claim, states)
+        assert not any(target.omissions(schema) for schema in (people, teams))
         found = next(found for found in target.discover() if found.table == people.table)
         indexes = [(index.columns, index.unique) for index in ordered(found.indexes)]
         assert indexes == [(("email",), True), (("team",), False)]
