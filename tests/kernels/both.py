@@ -33,7 +33,7 @@ def kernel(name: str, form: str) -> ModuleType:
     if path is None:
         compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
         if shutil.which(compiler) is None:
-            pytest.skip(f"no {compiler} is here to compile the kernels")
+            pytest.skip(f"no {compiler} is here to compile the kernels", allow_module_level=True)
         pytest.fail(f"kernel {name} is not compiled though {compiler} is here: make .venv/ready")
     if kernels.COMPILED:
         return import_module(f"syncline.kernels.{name}")

@@ -197,12 +197,9 @@ def test_rows_are_put_aside_by_relation(frames: list[bytes | int], room: int, st
         found.append((decoder.collect(frames, start, places, 5, room), places))
     at, nbytes, lists = start, 5, {1: list[bytes](), 2: list[bytes]()}
     for frame in frames[start:]:
-        if (
-            nbytes >= room
-            or not isinstance(frame, bytes)
-            or len(frame) < 5
-            or frame[:1] not in (b"IUD"[i : i + 1] for i in range(3))
-        ):
+        if nbytes >= room or not isinstance(frame, bytes):
+            break
+        if len(frame) < 5 or frame[0] not in b"IUD":
             break
         relation = int.from_bytes(frame[1:5], "big")
         if relation not in (1, 2, 3):

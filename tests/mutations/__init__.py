@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so")
+"""Without the compiled kernels the patched sources are what runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def survives(mutation: Mutation) -> str:
     """'' when the tests fail under the patch as they must, else what pytest printed."""
     with tempfile.TemporaryDirectory(prefix="syncline-mutation-") as folder:
         for part in ("src", "tests", "services", "examples"):
-            shutil.copytree(ROOT / part, Path(folder, part), ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, Path(folder, part), ignore=LEFT_OUT)
         shutil.copy(ROOT / "pyproject.toml", folder)
         apply = ["git", "apply", "--whitespace=nowarn", str(mutation.patch)]
         subprocess.run(apply, cwd=folder, check=True, env=os.environ | {"GIT_CEILING_DIRECTORIES": folder})
