@@ -10,9 +10,10 @@ from dataclasses import replace
 from .. import failpoints
 from ..connector import Claim, Source, Target
 from ..errors import NeedsOperator, Refused, SynclineError, Transient
-from ..model import Identity, Position, Schema, Span, State, TableName, TableState
+from ..model import Deletes, Identity, Position, Schema, State, TableName, TableState
 from ..model.position import stream_name
-from ..verify.compare import Finding, compare, compare_at_rest, digest_scheme
+from ..verify.compare import Finding, compare, compare_at_rest
+from ..verify.digests import digest
 from .parking import describe
 from .plan import NewTable, Plan, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
@@ -20,6 +21,7 @@ from .retry import Patience
 from .stores import Stores
 from .stream import Stream
 from .tally import Tally
+from .transform.source import TransformedSource
 
 VERDICTS = {
     Finding.EQUAL: Verdict.EQUAL,
@@ -28,6 +30,7 @@ VERDICTS = {
 }
 
 COPIES = 3
+KEPT = "rows that were deleted at the source may be at the target (deletes = ignore)"
 GAP_REMEDY = "run with --replace to copy its tables anew and swap them in"
 
 
@@ -47,7 +50,7 @@ class Pipeline:
         observer: Observer,
     ) -> None:
         self._options = options
-        self._stores = Stores(open_source, open_target)
+        self._stores = Stores(lambda: TransformedSource(open_source(), options.rules), open_target)
         self._observer = Tally(observer)
         self._patience = Patience(None if options.follow else options.give_up_after)
         self._fences: dict[str, int] = {}
@@ -127,12 +130,10 @@ class Pipeline:
                 self._observer.notice(f"skipping table {table}: {reason}")
                 reports[table] = TableReport(table, Verdict.SKIPPED, detail=reason)
         for state in plan.known.values():
-            table = state.schema.table
-            reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
-            self._observer.state(table, state.state, state.detail)
-        for new in plan.new:
-            table = new.schema.table
-            reports.setdefault(table, TableReport(table, Verdict.FOLLOWED)).target = target.place(table)
+            self._observer.state(state.schema.table, state.state, state.detail)
+        for schema in [*(state.schema for state in plan.known.values()), *(new.schema for new in plan.new)]:
+            report = reports.setdefault(schema.table, TableReport(schema.table, Verdict.FOLLOWED))
+            report.target, report.source = target.place(schema.table), schema.source_table
         self.report.tables = sorted(reports.values(), key=lambda report: report.table)
         planned = {*plan.known, *(new.schema.table for new in plan.new)}
         for new in plan.new:
@@ -298,10 +299,9 @@ class Pipeline:
         state = TableState(schema, State.COPYING, floor=floor, created=new.made, aside=new.aside)
         if not new.adopted:
             return state
-        scheme = digest_scheme(source, target)
-        wanted = source.digest(schema, Span(), scheme)
+        wanted = digest(source, source, target, schema)
         goal = source.ceiling()
-        if target.digest(schema, Span(), scheme) != wanted:
+        if digest(target, source, target, schema) != wanted:
             raise NeedsOperator(
                 "sync",
                 f"table {schema.table}",
@@ -376,8 +376,10 @@ class Pipeline:
             state = main.states.get(table.table)
             if table.table in findings:
                 table.verdict = VERDICTS[findings[table.table]]
+                if state is not None and state.schema.deletes is Deletes.IGNORE:
+                    table.detail = KEPT
                 if parked := main.parking[table.table]:
-                    table.detail = describe(parked.values())
+                    table.detail = "; ".join(filter(None, (describe(parked.values()), table.detail)))
                     if table.verdict is Verdict.EQUAL:
                         table.verdict = Verdict.PARKED
             elif state is not None:

@@ -47,14 +47,25 @@ def make_plan(
     (Race 9) or fingerprint (Race 7) changed while it was being copied begins anew.
     """
     found = discover(source, target)
-    anew = _find_outdated(source, found, tables.values())
+    chosen, exact = _choose(found, options, source.name)
+    _refuse_twins(chosen)
+    by_name = {schema.table: schema for schema in [*found, *chosen]}
+    anew = _find_outdated(source, by_name, tables.values())
     redone = {new.schema.table for new in anew}
     known = {table: state for table, state in tables.items() if table not in redone}
+    other = _under_other_rules(known.values(), chosen, by_name)
     if options.replace:
         known = {
-            table: state for table, state in known.items() if state.state not in (State.FAILED, State.GAP)
+            table: state
+            for table, state in known.items()
+            if state.state not in (State.FAILED, State.GAP) and table not in other
         }
-    chosen, exact = _choose(found, options, source.name)
+    elif other:
+        table = known[next(iter(other))].schema.source_table
+        why = "its rows at the target were made by other rules"
+        raise Refused(
+            "sync", f"table {table}", why, "use --replace to copy it anew, or the rules as they were"
+        )
     plan = Plan(known=known)
     fit: list[Schema] = []
     for schema in chosen:
@@ -64,7 +75,7 @@ def make_plan(
         if not reasons:
             fit.append(schema)
         elif schema.table in exact:
-            raise Refused("sync", f"table {schema.table}", "; ".join(reasons))
+            raise Refused("sync", f"table {schema.source_table}", "; ".join(reasons))
         else:
             plan.skipped[schema.table] = "; ".join(reasons)
     _refuse_collisions(target, [*fit, *(state.schema for state in known.values())])
@@ -76,17 +87,20 @@ def make_plan(
     return plan
 
 
-def _find_outdated(source: Source, found: Sequence[Schema], states: Collection[TableState]) -> list[NewTable]:
-    """The tables whose copy must begin anew: what is copied is not of the table as it is now."""
-    by_name = {schema.table: schema for schema in found}
+def _find_outdated(
+    source: Source, by_name: Mapping[TableName, Schema], states: Collection[TableState]
+) -> list[NewTable]:
+    """The tables whose copy must begin anew: what is copied is not of the table as it is now, or was copied
+    under other rules."""
     copying = [state for state in states if state.state is State.COPYING and state.schema.table in by_name]
-    seen = source.inspect([state.schema for state in copying])
+    alike = [state for state in copying if not _differs(by_name[state.schema.table], state.schema)]
+    seen = source.inspect([state.schema for state in alike])
     redone = {sight.table for sight in seen if not isinstance(sight, Sighting) or sight.description}
     return [
         NewTable(schema, made=True, aside=True)
         for state in copying
         for schema in [by_name[state.schema.table]]
-        if state.floor is None or schema.stored != state.schema.stored or schema.table in redone
+        if state.floor is None or state not in alike or schema.table in redone
     ]
 
 
@@ -112,11 +126,11 @@ def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[lis
     exact: set[TableName] = set()
     chosen: list[Schema] = []
     for pattern in options.tables:
-        matching = [schema for schema in schemas if schema.table.matches(pattern)]
+        matching = [schema for schema in schemas if schema.source_table.matches(pattern)]
         plain = not any(character in pattern for character in "*?[")
-        by_name = [schema for schema in schemas if str(schema.table) == pattern]
+        by_name = [schema for schema in schemas if str(schema.source_table) == pattern]
         if plain and not by_name:
-            near = difflib.get_close_matches(pattern, [str(schema.table) for schema in schemas], 1)
+            near = difflib.get_close_matches(pattern, [str(schema.source_table) for schema in schemas], 1)
             remedy = f"did you mean {near[0]}?" if near else f"it has {_some(schemas)}"
             raise Refused("sync", f"table {pattern}", f"{name} has no such table", remedy)
         exact.update(schema.table for schema in by_name)
@@ -124,7 +138,9 @@ def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[lis
     if not options.tables:
         chosen = list(schemas)
     left = [
-        schema for schema in chosen if not any(schema.table.matches(pattern) for pattern in options.exclude)
+        schema
+        for schema in chosen
+        if not any(schema.source_table.matches(pattern) for pattern in options.exclude)
     ]
     if (options.tables or options.exclude) and not left:
         raise Refused("sync", name, "no table matches --tables and --exclude", f"it has {_some(schemas)}")
@@ -132,18 +148,61 @@ def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[lis
 
 
 def _some(schemas: Sequence[Schema]) -> str:
-    names = [str(schema.table) for schema in schemas]
+    names = [str(schema.source_table) for schema in schemas]
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no tables"
+
+
+def _refuse_twins(schemas: Iterable[Schema]) -> None:
+    """Refuse two tables of the source that rules give one name."""
+    sources: dict[TableName, TableName] = {}
+    for schema in schemas:
+        other = sources.setdefault(schema.table, schema.source_table)
+        if other != schema.source_table:
+            why = f"both would be {schema.table}"
+            raise Refused("sync", f"tables {other} and {schema.source_table}", why, "rename one of them")
+
+
+def _under_other_rules(
+    known: Iterable[TableState], chosen: Iterable[Schema], found: Mapping[TableName, Schema]
+) -> set[TableName]:
+    """The tables of the stream whose rows at the target were made by other rules than this run's. Refused
+    when this run gives one another name: the stream can hold it but once."""
+    others: set[TableName] = set()
+    names = {schema.source_table: schema.table for schema in chosen}
+    for state in known:
+        schema = state.schema
+        name = names.get(schema.source_table, schema.table)
+        if name != schema.table:
+            raise Refused(
+                "sync",
+                f"table {schema.source_table}",
+                f"the stream has it as {schema.table}, and it would be {name}",
+                "take the stream away with --remove first, or give the rules as they were",
+            )
+        now = found.get(schema.table)
+        if now is not None and not now.problem and _rules(now) != _rules(schema):
+            others.add(schema.table)
+    return others
+
+
+def _differs(now: Schema, then: Schema) -> bool:
+    """Whether a copy that was begun would go on in another shape."""
+    return now.stored != then.stored or _rules(now) != _rules(then)
+
+
+def _rules(schema: Schema) -> tuple[TableName, str]:
+    return schema.source_table, schema.transformed.rules if schema.transformed else ""
 
 
 def _refuse_collisions(target: Target, schemas: Iterable[Schema]) -> None:
     placed: dict[TableName, TableName] = {}
     for schema in schemas:
-        other = placed.setdefault(target.place(schema.table), schema.table)
-        if other != schema.table:
+        mine = schema.source_table
+        other = placed.setdefault(target.place(schema.table), mine)
+        if other != mine:
             raise Refused(
                 "sync",
-                f"tables {other} and {schema.table}",
+                f"tables {other} and {mine}",
                 f"both would be {target.place(schema.table)} at {target.name}",
                 "leave one out with --exclude",
             )

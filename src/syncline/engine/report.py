@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from ..model import Lag, State, TableName
+from .transform.rules import Rules
 
 
 class Verdict(StrEnum):
@@ -26,7 +27,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for. Globs match table names such as `orders` or `sales.orders`.
+    """What the user asked for. Globs match table names such as `orders` or `sales.orders`, those of `rules`
+    included, which say what becomes of a table on its way.
 
     `give_up_after` seconds of trouble without progress end a one-off run; a following one never gives up.
     """
@@ -41,11 +43,13 @@ class Options:
     workers: int = 2
     max_bytes: int = 8 << 20
     span_rows: int = 50_000
+    rules: Mapping[str, Rules] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class TableReport:
-    """One table's line of the final report; `seconds` from the first of its spans to the last copied row."""
+    """One table's line of the final report; `seconds` from the first of its spans to the last copied row.
+    `source` is the table's name there where it is carried under another."""
 
     table: TableName
     verdict: Verdict
@@ -54,6 +58,7 @@ class TableReport:
     changes_applied: int = 0
     seconds: float = 0.0
     detail: str = ""
+    source: TableName | None = None
 
     @property
     def rows_per_second(self) -> float:

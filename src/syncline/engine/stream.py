@@ -32,6 +32,7 @@ from ..model import (
 )
 from ..model.batch import Path
 from .copy import Copy
+from .deletes import delete, truncate, vacate
 from .fold import Folded, fold
 from .order import generations, parents_first
 from .parking import Parking, write
@@ -333,7 +334,7 @@ class Stream:
             gathered = {}
             if isinstance(segment, Truncate):
                 states = [self.states[table] for table in segment.tables if self._is_active(table)]
-                apply.truncate(states)
+                truncate(apply, self.target, states, self._options.span_rows)
                 for state in states:
                     self.parking.unpark(apply, state.schema.table, list(self.parking[state.schema.table]))
                 self._pending.update(segment.tables)
@@ -385,7 +386,7 @@ class Stream:
             if table not in parents:
                 self._delete(apply, table, folded[table].deletes)
             elif folded[table].upserts.count or folded[table].reread.count:
-                apply.vacate(self.states[table], folded[table].deletes)
+                vacate(apply, self.states[table], folded[table].deletes)
         for table in order:
             refused = [refusal.key for changes in parts[table] for refusal in changes.after.refused]
             self._upsert(apply, self.states[table], folded[table], refused)
@@ -394,7 +395,7 @@ class Stream:
                 self._delete(apply, table, folded[table].deletes)
 
     def _delete(self, apply: Apply, table: TableName, keys: Rows) -> None:
-        apply.delete(self.states[table], keys)
+        delete(apply, self.states[table], keys)
         if self.parking[table]:
             self.parking.unpark(apply, table, keys.tuples())
 
@@ -444,13 +445,14 @@ class Stream:
     def _read_again(self, apply: Apply, state: TableState, keys: Rows, *, settle: bool = False) -> None:
         """Write the rows of these keys as the source has them now. They are ahead of the position for a
         moment. A row that is absent at the source was deleted: the log will tell (Race 3), or, when a
-        parked key is to be settled, has told already."""
+        parked key is to be settled, has told already. Of a row that a filter leaves out nothing will be told:
+        it goes now."""
         table = state.schema.table
         rows = self.lookup.read_keys(state.schema, keys)
-        if settle:
+        if settle or state.schema.filtered:
             there = {*rows.select(state.schema.key).tuples(), *(refusal.key for refusal in rows.refused)}
             gone = [key for key in keys.tuples() if key not in there]
-            apply.delete(state, Rows.of_keys(state.schema.key_columns, gone))
+            delete(apply, state, Rows.of_keys(state.schema.key_columns, gone))
             self.parking.unpark(apply, table, gone)
         if rows.count:
             self._write_rows(apply, state, rows)

@@ -8,7 +8,7 @@ from .batch import Batch, Changes, Mark, SchemaChange, Segment, Sighting, Trunca
 from .digest import CANONICAL, Digest, digest_rows
 from .position import Identity, Lag, Position
 from .rows import ARROW, Key, Refusal, Rows
-from .schema import Column, ForeignKey, Index, Schema, TableName
+from .schema import Column, Deletes, ForeignKey, Index, Schema, TableName, Transformed
 from .span import Span
 from .state import Parked, SpanRecord, State, TableState
 from .types import Kind, Type
@@ -19,6 +19,7 @@ __all__ = [
     "Batch",
     "Changes",
     "Column",
+    "Deletes",
     "Digest",
     "ForeignKey",
     "Identity",
@@ -40,6 +41,7 @@ __all__ = [
     "State",
     "TableName",
     "TableState",
+    "Transformed",
     "Truncate",
     "Type",
     "digest_rows",

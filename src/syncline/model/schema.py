@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -94,6 +95,48 @@ class ForeignKey:
     deferrable: bool = False
 
 
+class Deletes(StrEnum):
+    """What a delete at the source does at the target: the row goes, is marked, or stays as it was."""
+
+    APPLY = "apply"
+    MARK = "mark"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """How a table came to another shape than it has at its source.
+
+    `origin` is the source's own schema, `rules` what was asked for, as text: rows written under another text
+    may have another shape. `filtered`: rows of the source may be left out. `deleted_at` and `synced_at` name
+    columns in which the target keeps times of its own ('' for none): written, never compared.
+    """
+
+    origin: Schema
+    rules: str
+    filtered: bool = False
+    deletes: Deletes = Deletes.APPLY
+    deleted_at: str = ""
+    synced_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The persisted form."""
+        return {
+            "origin": self.origin.to_json(),
+            "rules": self.rules,
+            "filtered": self.filtered,
+            "deletes": str(self.deletes),
+            "deleted_at": self.deleted_at,
+            "synced_at": self.synced_at,
+        }
+
+    @classmethod
+    def from_json(cls, members: dict[str, Any]) -> Transformed:
+        """What `to_json` wrote."""
+        changed = {"origin": Schema.from_json(members["origin"]), "deletes": Deletes(members["deletes"])}
+        return cls(**{**members, **changed})
+
+
 @dataclass(frozen=True)
 class Schema:
     """A table's columns in their order, and its key.
@@ -102,6 +145,7 @@ class Schema:
     when the table has none, and then `problem` says what to do. `system` names the connector that the
     schema was discovered by: defaults and definitions are in that system's SQL. `problem` is also set
     for anything else that keeps the table from being synced (a view, an unlogged table, …).
+    `transformed` is set where rules stand between the source's table and this one.
 
     `fingerprint` is of what the log does not tell of the table; only the connector that made it reads it.
     It is '' where the log tells everything, and in what a program that knew of none has persisted.
@@ -116,6 +160,7 @@ class Schema:
     problem: str = ""
     estimated_rows: int | None = field(default=None, compare=False)
     fingerprint: str = field(default="", compare=False)
+    transformed: Transformed | None = None
 
     @cached_property
     def stored(self) -> tuple[Column, ...]:
@@ -139,9 +184,34 @@ class Schema:
         """The columns of the key, in the key's order."""
         return tuple(self.column(name) for name in self.key)
 
+    @property
+    def source_table(self) -> TableName:
+        """The table's name at its source."""
+        return self.transformed.origin.table if self.transformed else self.table
+
+    @property
+    def deletes(self) -> Deletes:
+        """What a delete at the source does at the target."""
+        return self.transformed.deletes if self.transformed else Deletes.APPLY
+
+    @property
+    def filtered(self) -> bool:
+        """Whether rows of the source may be left out."""
+        return self.transformed is not None and self.transformed.filtered
+
+    @cached_property
+    def compared(self) -> Schema:
+        """The schema without the columns in which the target keeps times of its own."""
+        if self.transformed is None:
+            return self
+        own = {self.transformed.deleted_at, self.transformed.synced_at}
+        return replace(self, columns=tuple(column for column in self.columns if column.name not in own))
+
     def to_json(self) -> dict[str, Any]:
         """The persisted form: what is needed to go on streaming and to finish the table."""
+        transformed = {"transformed": self.transformed.to_json()} if self.transformed else {}
         return {
+            **transformed,
             "table": self.table.to_json(),
             "columns": [column.to_json() for column in self.columns],
             "key": list(self.key),
@@ -195,4 +265,5 @@ class Schema:
                 for foreign in members["foreign_keys"]
             ),
             fingerprint=members.get("fingerprint", ""),
+            transformed=Transformed.from_json(members["transformed"]) if "transformed" in members else None,
         )

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from ..connector import Notice, Source, Store, Target
-from ..model import CANONICAL, Digest, Position, Rows, Schema, Span, TableName, digest_rows
+from ..connector import Notice, Source, Target
+from ..model import Deletes, Digest, Position, Rows, Schema, TableName
+from .digests import digest
 
 LOOKS = 3
 
@@ -35,12 +36,6 @@ class Follower(Protocol):
         """Apply what lies at or before `until`; what is applied is counted in `touched`."""
 
 
-def digest_scheme(source: Store, target: Store) -> str:
-    """The first scheme that both stores have."""
-    known = target.capabilities.digests
-    return next(scheme for scheme in source.capabilities.digests if scheme in known)
-
-
 def compare(
     source: Source,
     target: Target,
@@ -57,12 +52,6 @@ def compare(
     `parked` keys, which are known to differ, are left out at both ends.
     """
 
-    def digest(store: Store, schema: Schema) -> Digest:
-        keys = parked(schema)
-        if not keys.count:
-            return store.digest(schema, Span(), digest_scheme(source, target))
-        return store.digest(schema, Span(), CANONICAL) - digest_rows(schema, [store.read_keys(schema, keys)])
-
     findings: dict[TableName, Finding] = {}
     waiting = list(schemas)
     for _ in range(LOOKS):
@@ -73,23 +62,29 @@ def compare(
         wanted: dict[TableName, Digest] = {}
         for schema in waiting:
             looking(schema.table)
-            wanted[schema.table] = digest(source, schema)
+            wanted[schema.table] = digest(source, source, target, schema, parked(schema))
         follower.catch_up(source.ceiling())
+        unequal: list[Schema] = []
         for schema in waiting:
-            if digest(target, schema) == wanted[schema.table]:
+            if digest(target, source, target, schema, parked(schema)) == wanted[schema.table]:
                 findings[schema.table] = Finding.EQUAL
-            elif not follower.touched[schema.table]:
+            else:
+                unequal.append(schema)
+        if any(schema.deletes is Deletes.IGNORE for schema in unequal):
+            # Of these the source was read once more, so that it must have stood still up to now.
+            follower.catch_up(source.ceiling())
+        for schema in unequal:
+            if not follower.touched[schema.table]:
                 findings[schema.table] = Finding.DIFFERENT
         waiting = [schema for schema in waiting if schema.table not in findings]
     return findings | {schema.table: Finding.UNPROVEN for schema in waiting}
 
 
-def compare_at_rest(source: Store, target: Store, schemas: Iterable[Schema]) -> dict[TableName, Finding]:
+def compare_at_rest(source: Source, target: Target, schemas: Iterable[Schema]) -> dict[TableName, Finding]:
     """Find which tables hold equal rows right now, without a stream: one that changes may look different."""
-    scheme = digest_scheme(source, target)
     return {
         schema.table: Finding.EQUAL
-        if source.digest(schema, Span(), scheme) == target.digest(schema, Span(), scheme)
+        if digest(source, source, target, schema) == digest(target, source, target, schema)
         else Finding.DIFFERENT
         for schema in schemas
     }

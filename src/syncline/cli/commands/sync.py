@@ -44,6 +44,32 @@ def sync(
         list[str] | None,
         typer.Option("--exclude", metavar="GLOB", help="Not these tables; may be given again."),
     ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--store",
+            metavar="TABLE.COLUMN=FORM",
+            help="Keep a column at TO in another form, such as orders.total=text or 'sales.*.total=text'; may"
+            " be given again. Exact, or the row is set aside: docs/transforms.md lists the forms.",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="TABLE=CONDITION",
+            help="Only rows for which an SQL condition is true, such as \"orders=status <> 'draft'\"; may be"
+            " given again. A row that no longer passes is deleted at TO.",
+        ),
+    ] = None,
+    transforms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--transforms",
+            metavar="MODULE",
+            help="Use the functions that a Python module registers by @transform; may be given again.",
+        ),
+    ] = None,
     follow: Annotated[
         bool,
         typer.Option("--follow", help="Go on for ever, each change as it comes, until Ctrl-C or SIGTERM."),
@@ -91,6 +117,11 @@ def sync(
     """
     from ...engine.report import Options
 
+    rules = None
+    if store or where or transforms:
+        from ...control.rules import command_line_rules
+
+        rules = command_line_rules(store or (), where or (), transforms or ())
     options = Options(
         tables=tuple(tables or ()),
         exclude=tuple(exclude or ()),
@@ -99,6 +130,7 @@ def sync(
         dry_run=dry_run,
         remove=remove,
         give_up_after=give_up_after,
+        rules=rules or {},
     )
     _refuse_contradictions(options)
     return _sync(source, target, options, quiet, as_json)
@@ -113,6 +145,7 @@ def _refuse_contradictions(options: Options) -> None:
             "--follow": options.follow,
             "--replace": options.replace,
             "--dry-run": options.dry_run,
+            "what becomes of tables": options.rules,
         }
         clash = next((name for name, given in chosen.items() if given), "")
     if clash:

@@ -1,0 +1,121 @@
+"""Rules of tables as users write them, in TOML or on the command line, made into the engine's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from ..engine.transform.cast import parse_type
+from ..engine.transform.registry import find_functions
+from ..engine.transform.rules import Constant, Fixed, Hash, Mask, Null, Partial, Rules
+from ..errors import Refused
+from ..model import Deletes
+from .stores import resolve
+
+Name = Annotated[str, Field(min_length=1)]
+Value = StrictBool | StrictInt | StrictFloat | StrictStr
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HashMask(_Section):
+    """`{ hash = "env:NAME" }`: the secret key by reference only, so that no such file holds it."""
+
+    hash: Annotated[str, Field(pattern=r"^(env|file):.+")]
+
+
+class FixedMask(_Section):
+    """`{ fixed = "x" }`"""
+
+    fixed: Value
+
+
+class PartialMask(_Section):
+    """`{ keep_first = 1, keep_last = 2 }`"""
+
+    keep_first: Annotated[int, Field(ge=0)] = 0
+    keep_last: Annotated[int, Field(ge=0)] = 0
+
+
+class TableRules(_Section):
+    """A section `[pipelines.NAME.tables."TABLE"]`; `rules()` makes it the engine's."""
+
+    rename: Name | None = None
+    columns: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    exclude_columns: tuple[Name, ...] = ()
+    rename_columns: Mapping[Name, Name] = Field(default_factory=dict)
+    where: Name | None = None
+    mask: Mapping[Name, Literal["null"] | HashMask | FixedMask | PartialMask] = Field(default_factory=dict)
+    constants: Mapping[Name, Value] = Field(default_factory=dict)
+    cast: Mapping[Name, Name] = Field(default_factory=dict)
+    deletes: Deletes = Deletes.APPLY
+    deleted_at: Name = "_deleted_at"
+    synced_at: Name | None = None
+    transform: Name | None = None
+
+    def rules(self) -> Rules:
+        """The engine's rules. Refused for a key that is not where its reference says, or an unknown type."""
+        for form in self.cast.values():
+            parse_type(form)
+        return Rules(
+            rename=self.rename or "",
+            columns=self.columns,
+            exclude_columns=self.exclude_columns,
+            rename_columns=dict(self.rename_columns),
+            where=self.where or "",
+            mask={column: _mask(mask) for column, mask in self.mask.items()},
+            constants=dict(self.constants),
+            cast=dict(self.cast),
+            deletes=self.deletes,
+            deleted_at=self.deleted_at,
+            synced_at=self.synced_at or "",
+            function=self.transform or "",
+        )
+
+
+def _mask(mask: str | HashMask | FixedMask | PartialMask) -> Mask:
+    match mask:
+        case HashMask():
+            return Hash(os.fsencode(resolve(mask.hash)))
+        case FixedMask():
+            value: Constant = mask.fixed
+            return Fixed(value)
+        case PartialMask():
+            return Partial(mask.keep_first, mask.keep_last)
+    return Null()
+
+
+def command_line_rules(
+    store: Sequence[str] = (), where: Sequence[str] = (), modules: Sequence[str] = ()
+) -> dict[str, Rules]:
+    """Rules by table from `--store TABLE.COLUMN=FORM`, `--where TABLE=CONDITION` and `--transforms MODULE`.
+    Refused for text of another form."""
+    found: dict[str, Rules] = {}
+
+    def add(table: str, **members: Any) -> None:
+        found[table] = Rules(**members).over(found.get(table, Rules()))
+
+    for text in store:
+        place, _, form = text.rpartition("=")
+        table, _, column = place.rpartition(".")
+        if not (table and column and form):
+            raise Refused(
+                "read", f"--store {text!r}", "it is not TABLE.COLUMN=FORM", "such as orders.total=text"
+            )
+        parse_type(form)
+        add(table, cast={column: form})
+    for text in where:
+        table, _, condition = text.partition("=")
+        if not (table and condition):
+            example = "such as \"orders=status <> 'draft'\""
+            raise Refused("read", f"--where {text!r}", "it is not TABLE=CONDITION", example)
+        add(table.strip(), where=condition.strip())
+    for module in modules:
+        for function in find_functions(module):
+            add(function.table, function=function.name)
+    return found

@@ -1,0 +1,261 @@
+"""A source seen through rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from ...connector import Capabilities, Notice, Source
+from ...errors import Refused
+from ...model import (
+    ARROW,
+    CANONICAL,
+    Batch,
+    Changes,
+    Digest,
+    Identity,
+    Lag,
+    Position,
+    Rows,
+    Schema,
+    SchemaChange,
+    Segment,
+    Span,
+    TableName,
+    Truncate,
+    digest_rows,
+)
+from .rules import Rules, is_glob, rules_of
+from .schema import Names
+from .shape import Shape
+
+
+class TransformedSource:
+    """A Source whose schemas, rows and changes are another's under rules by table name or glob.
+
+    A table without rules passes through untouched, wire formats and the server's digests included. One with
+    rules is read in the format `arrow` whatever was asked for, and hashed here. What its source's own table
+    was like when the stream took it in comes with its schema (`Schema.transformed`), so that a log is always
+    read by the shape it was written in, never by today's catalog.
+    """
+
+    def __init__(self, source: Source, rules: Mapping[str, Rules]) -> None:
+        self._source, self._rules = source, dict(rules)
+        self._shapes: dict[Schema, Shape] = {}
+        self._names = Names(self._rules_of)
+
+    # What the rules do not touch.
+
+    @property
+    def name(self) -> str:
+        """The source's."""
+        return self._source.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The source's."""
+        return self._source.capabilities
+
+    def identity(self) -> Identity:
+        """The source's."""
+        return self._source.identity()
+
+    def interrupt(self) -> None:
+        """From any thread: ends what runs."""
+        self._source.interrupt()
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def detach(self, stream: str) -> None:
+        """As of the source."""
+        self._source.detach(stream)
+
+    def attached(self, stream: str) -> bool:
+        """As of the source."""
+        return self._source.attached(stream)
+
+    def check_log(self, stream: str, after: Position) -> None:
+        """As of the source."""
+        self._source.check_log(stream, after)
+
+    def floor(self, notice: Notice) -> Position:
+        """The source's."""
+        return self._source.floor(notice)
+
+    def ceiling(self) -> Position:
+        """The source's."""
+        return self._source.ceiling()
+
+    def compare(self, a: Position, b: Position) -> int:
+        """As the source compares."""
+        return self._source.compare(a, b)
+
+    def release(self, stream: str, upto: Position) -> None:
+        """As of the source."""
+        self._source.release(stream, upto)
+
+    def lag(self, stream: str, at: Position) -> Lag:
+        """The source's."""
+        return self._source.lag(stream, at)
+
+    # What they do.
+
+    def discover(self) -> Sequence[Schema]:
+        """The source's tables in their new shapes. Refused, with the nearest name, for rules that no table
+        or column is meant by, and for those that a table cannot follow."""
+        found = list(self._source.discover())
+        self._refuse_unknown(found)
+        return [self._transformed(schema) for schema in found]
+
+    def native(self, schema: Schema) -> Schema:
+        """The schema for a stream between two stores of this system. Of a table with rules the columns keep
+        their canonical type that a rule looks at."""
+        if schema.transformed is None:
+            return self._source.native(schema)
+        origin = schema.transformed.origin
+        free = self._shape(schema).untouched()
+        own = {column.name: column for column in self._source.native(origin).columns}
+        columns = tuple(own[column.name] if column.name in free else column for column in origin.columns)
+        return self._shaped(replace(origin, columns=columns)).schema
+
+    def split(self, schema: Schema, rows: int) -> Sequence[Span]:
+        """Spans of the source's table."""
+        return self._source.split(_origin(schema), rows)
+
+    def read(
+        self, schema: Schema, span: Span, *, format: str = ARROW, max_bytes: int = 8 << 20
+    ) -> Iterator[Rows]:
+        """The rows that pass, in their new shape."""
+        if schema.transformed is None:
+            yield from self._source.read(schema, span, format=format, max_bytes=max_bytes)
+            return
+        shape = self._shape(schema)
+        for rows in self._source.read(shape.reading, span, max_bytes=max_bytes):
+            yield shape.rows(rows)
+
+    def read_keys(self, schema: Schema, keys: Rows) -> Rows:
+        """The rows with these keys that pass."""
+        if schema.transformed is None:
+            return self._source.read_keys(schema, keys)
+        shape = self._shape(schema)
+        return shape.rows(self._source.read_keys(shape.reading, shape.keys(keys)))
+
+    def digest(self, schema: Schema, span: Span, scheme: str) -> Digest:
+        """By the source for a table without rules; else of rows read through them and hashed here."""
+        if schema.transformed is None:
+            return self._source.digest(schema, span, scheme)
+        if scheme != CANONICAL:
+            raise Refused(
+                "compare", f"table {schema.table}", f"its rules leave no other digest than {CANONICAL}"
+            )
+        return digest_rows(schema.compared, self.read(schema, span))
+
+    def sequences(self, schema: Schema) -> Mapping[str, int]:
+        """The numbers of the columns that still are numbers, under their new names."""
+        if schema.transformed is None:
+            return self._source.sequences(schema)
+        numbers = self._source.sequences(schema.transformed.origin)
+        return {new: numbers[old] for old, new in self._shape(schema).numbered().items() if old in numbers}
+
+    def attach(self, stream: str, tables: Sequence[Schema], notice: Notice) -> bool:
+        """Attach the source's tables."""
+        return self._source.attach(stream, [_origin(schema) for schema in tables], notice)
+
+    def changes(
+        self,
+        stream: str,
+        tables: Sequence[Schema],
+        after: Position,
+        *,
+        skip: str,
+        max_bytes: int,
+        max_wait: float,
+        until: Position | None = None,
+    ) -> Iterator[Batch]:
+        """The source's batches, with the segments of tables with rules in their new shape."""
+        by_origin = {_origin(schema).table: schema for schema in tables}
+        batches = self._source.changes(
+            stream,
+            [_origin(schema) for schema in tables],
+            after,
+            skip=skip,
+            max_bytes=max_bytes,
+            max_wait=max_wait,
+            until=until,
+        )
+        for batch in batches:
+            segments = [self._segment(segment, by_origin) for segment in batch.segments]
+            yield replace(batch, segments=tuple(segment for segment in segments if segment is not None))
+
+    def _segment(self, segment: Segment, by_origin: Mapping[TableName, Schema]) -> Segment | None:
+        if isinstance(segment, Truncate):
+            return replace(segment, tables=tuple(by_origin[table].table for table in segment.tables))
+        schema = by_origin[segment.table]
+        if schema.transformed is None:
+            return segment
+        if isinstance(segment, SchemaChange):
+            return replace(segment, table=schema.table)
+        made: Changes = self._shape(schema).changes(segment)
+        return made if made.count or made.after.refused else None
+
+    def _rules_of(self, table: TableName) -> Rules:
+        return rules_of(self._rules, str(table))
+
+    def _transformed(self, schema: Schema) -> Schema:
+        if schema.problem:
+            return schema
+        if self._rules_of(schema.table) == Rules():
+            # Its parents may have another name, or may miss rows.
+            return replace(schema, foreign_keys=tuple(self._names.foreign_keys(schema)))
+        return self._shaped(schema).schema
+
+    def _shaped(self, origin: Schema) -> Shape:
+        """The shape of a source's table under the rules of this run."""
+        if origin not in self._shapes:
+            self._shapes[origin] = Shape(origin, self._rules_of(origin.table), self._names)
+        return self._shapes[origin]
+
+    def _shape(self, schema: Schema) -> Shape:
+        """The shape that a stream's table was given; Refused when the rules are others by now."""
+        assert schema.transformed is not None
+        shape = self._shaped(schema.transformed.origin)
+        made = shape.schema.transformed
+        if made is None or made.rules != schema.transformed.rules:
+            raise Refused(
+                "read",
+                f"table {schema.source_table}",
+                "its rules are not those that its rows at the target were made by",
+                "give the rules as they were, or use --replace",
+            )
+        return shape
+
+    def _refuse_unknown(self, found: Sequence[Schema]) -> None:
+        for pattern, rules in self._rules.items():
+            meant = [schema for schema in found if fnmatchcase(str(schema.table), pattern)]
+            meant += [schema for schema in found if str(schema.table) == pattern and schema not in meant]
+            if not meant:
+                names = [str(schema.table) for schema in found]
+                near = get_close_matches(pattern, names, 1)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names[:8]) or 'no tables'}"
+                raise Refused("transform", f"table {pattern}", f"{self.name} has no such table", hint)
+            _refuse_unknown_columns(pattern, rules, meant)
+
+
+def _refuse_unknown_columns(pattern: str, rules: Rules, meant: Sequence[Schema]) -> None:
+    """A column that rules name must be there; in one of its tables at least where a glob names them."""
+    known = sorted({name for schema in meant for name in schema.names})
+    named = [*(rules.columns or ()), *rules.exclude_columns, *rules.rename_columns, *rules.mask, *rules.cast]
+    for name in named:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:8])}"
+            subject = f"tables {pattern}" if is_glob(pattern) else f"table {pattern}"
+            raise Refused("transform", subject, f"there is no column {name}", hint)
+
+
+def _origin(schema: Schema) -> Schema:
+    return schema.transformed.origin if schema.transformed else schema
