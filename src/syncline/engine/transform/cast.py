@@ -28,7 +28,7 @@ FLOATS = {Kind.FLOAT32, Kind.FLOAT64}
 _NAME = re.compile(r"(\w+)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 _DATE = r"(\d{4}|[1-9]\d{4,6})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{0,5}[1-9])?"
-_FORMS = {
+FORMS = {  # the canonical texts of `model/types.py`
     Kind.DECIMAL: r"^(-?\d+(\.\d+)?|NaN|-?Infinity)$",
     Kind.DATE: rf"^(-?infinity|{_DATE}( BC)?)$",
     Kind.TIME: rf"^({_TIME}|24:00:00)$",
@@ -37,7 +37,7 @@ _FORMS = {
     Kind.UUID: r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
 }
 _INTEGER = r"^(0|-?[1-9]\d*)$"
-_TARGETS = {Kind.TEXT, Kind.DECIMAL, Kind.TIMESTAMP, Kind.BOOL, *FLOATS, *INTEGERS, *_FORMS}
+_TARGETS = {Kind.TEXT, Kind.DECIMAL, Kind.TIMESTAMP, Kind.BOOL, *FLOATS, *INTEGERS, *FORMS}
 _EXACT_FLOAT = 1 << 53
 
 
@@ -79,8 +79,8 @@ def find_cast(source: Type, wanted: Type) -> Cast | None:
         return lambda cells: _to_bool(_to_text(cells, have), yes, no)
     if kind is Kind.TIMESTAMP and have is Kind.DATE:
         return lambda cells: _all_fit(_midnight(cells))
-    if kind in _FORMS and have in texts:
-        return lambda cells: _fitting(cells, pc.match_substring_regex(cells, _FORMS[kind]))
+    if kind in FORMS and have in texts:
+        return lambda cells: _fitting(cells, pc.match_substring_regex(cells, FORMS[kind]))
     return None
 
 
@@ -126,7 +126,7 @@ def _to_text(cells: pa.Array, kind: Kind) -> pa.Array:
 
 
 def _to_decimal(texts: pa.Array, wanted: Type) -> Cells:
-    cells, bad = _fitting(texts, pc.match_substring_regex(texts, _FORMS[Kind.DECIMAL]))
+    cells, bad = _fitting(texts, pc.match_substring_regex(texts, FORMS[Kind.DECIMAL]))
     if wanted.precision is None:
         return cells, bad
     scale = wanted.scale or 0

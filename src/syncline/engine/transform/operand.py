@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from ...model import Kind, Rows, Type
 from ...model.types import INTEGERS
-from .cast import FLOATS, find_cast
+from .cast import FLOATS, FORMS, find_cast
 from .order import Order, order_moments, order_numbers
 
 _TEXTS_OF_THEIR_OWN = re.compile(r"citext|^(character|char|bpchar)\b(?! varying)|\.", re.IGNORECASE)
@@ -35,7 +35,6 @@ _MEANINGS = {
 }
 _UNORDERED = {Kind.ENUM, Kind.BOOL}
 _MOMENTS = {Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ}
-_CANONICAL = re.compile(r"-?infinity|\d{4,7}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?(\+00)?( BC)?")
 
 Cells = Callable[[Rows], pa.Array]
 
@@ -127,6 +126,9 @@ def _cells(operand: Operand, meaning: Kind) -> Cells:
 
 def constant(text: str, meaning: Kind) -> str | float | bool:
     """A constant in the form that a meaning compares in; Incomparable when it is no such value."""
+    form = FORMS.get(meaning)
+    if form is not None and meaning is not Kind.DECIMAL and re.search(form, text):
+        return text
     try:
         return _READERS[meaning](text)
     except (ValueError, InvalidOperation):
@@ -175,18 +177,17 @@ def _seconds(text: str) -> str:
 
 
 def _date(text: str) -> str:
-    return text if _CANONICAL.fullmatch(text) and " " not in text else date.fromisoformat(text).isoformat()
+    return date.fromisoformat(text).isoformat()
 
 
 def _time(text: str) -> str:
-    return text if text == "24:00:00" else _seconds(time.fromisoformat(text).replace(tzinfo=None).isoformat())
+    moment = time.fromisoformat(text)
+    if moment.tzinfo is not None:
+        raise ValueError
+    return _seconds(moment.isoformat())
 
 
 def _timestamp(text: str) -> str:
-    if text.lower().endswith(" bc") or "infinity" in text:
-        if not _CANONICAL.fullmatch(text):
-            raise ValueError
-        return text
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is not None:
         raise ValueError
@@ -194,8 +195,6 @@ def _timestamp(text: str) -> str:
 
 
 def _timestamptz(text: str) -> str:
-    if text.lower().endswith(" bc") or "infinity" in text:
-        return _timestamp(text)
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)

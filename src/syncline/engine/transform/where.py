@@ -56,12 +56,10 @@ def read_filter(text: str, schema: Schema) -> Filter:
     try:
         tree = sqlglot.parse_one(text, dialect="postgres")
     except SqlglotError as error:
-        first = (getattr(error, "errors", None) or [{}])[0]
-        where = f" at character {first['col']}" if first.get("col") else ""
-        why = first.get("description") or str(error)
-        raise Refused(
-            "read", f"the filter of table {schema.table}", f"{why}{where} of {text!r}", _SUBSET
-        ) from None
+        places = [each["col"] for each in getattr(error, "errors", []) if each.get("col")]
+        where = f" after character {places[0]}" if places else ""
+        why = f"{text!r} does not read as a condition{where}"
+        raise Refused("read", f"the filter of table {schema.table}", why, _SUBSET) from None
     reader = _Reader(text, schema)
     truth = reader.truth(tree)
     return Filter(frozenset(reader.columns), truth)
