@@ -82,14 +82,14 @@ def orderer(left: Operand, right: Operand, *, ordered: bool) -> Callable[[Rows],
 
 
 def _common(left: Operand, right: Operand) -> Kind:
+    if not (left.column or right.column):
+        raise Incomparable("it compares two constants")
     a, b = left.meaning, right.meaning
     both = {a, b} - {None}
     if len(both) == 1:
         (meaning,) = both
         assert meaning is not None
         return meaning
-    if not both:
-        raise Incomparable("it compares two constants")
     if both == {Kind.DECIMAL, Kind.FLOAT64}:
         return Kind.FLOAT64
     if both == {Kind.DATE, Kind.TIMESTAMP}:
