@@ -446,7 +446,7 @@ def test_a_table_without_rules_keeps_its_wire_format(pair: tuple[str, str]) -> N
     formats: list[str] = []
     spy: Callable[..., None] = lambda schema, *_, **more: formats.append(
         f"{schema.table} {more['format']}" if "format" in more else str(schema.table)
-    )  # noqa: E731
+    )
     pipeline(source, target, before={"read": spy}, rules={"orders": Rules(where="total > 5")}).run()
     assert "customers postgres-copy-text" in formats
     assert "orders postgres-copy-text" not in formats
