@@ -84,7 +84,8 @@ class Store(Protocol):
     def read(
         self, schema: Schema, span: Span, *, format: str = ARROW, max_bytes: int = 8 << 20
     ) -> Iterator[Rows]:
-        """The rows of a span in one statement's snapshot, in pieces of about `max_bytes`."""
+        """The rows of a span in one statement's snapshot, in pieces of about `max_bytes`; in the format
+        `arrow`, whatever was asked for, where they cannot be passed on unseen."""
 
     def read_keys(self, schema: Schema, keys: Rows) -> Rows:
         """The rows with these keys as they are now, in the format `arrow`; absent ones are left out."""

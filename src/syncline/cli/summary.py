@@ -29,7 +29,7 @@ def members(report: Report) -> dict[str, Any]:
         "changes_applied": sum(table.changes_applied for table in report.tables),
         "tables": [
             {
-                "table": str(table.table),
+                "table": str(table.name),
                 "target": str(table.target) if table.target else None,
                 "verdict": table.verdict.name.lower(),
                 "rows_copied": table.rows_copied,
@@ -50,7 +50,7 @@ def show(report: Report, console: Console) -> None:
         console.width = _WIDE
     if report.tables:
         console.print(_table(report))
-    remarks = [(figures.printable(table.table), _remark(table)) for table in report.tables if _remark(table)]
+    remarks = [(figures.printable(table.name), _remark(table)) for table in report.tables if _remark(table)]
     if report.tables:
         console.print()
     for name, remark in remarks:
@@ -82,7 +82,7 @@ def _group(verdict: Verdict, tables: list[TableReport]) -> str:
     text = f"{figures.counted(len(tables), 'table')} {verdict}"
     if verdict in _GOOD:
         return text
-    names = [figures.printable(table.table) for table in tables[:3]]
+    names = [figures.printable(table.name) for table in tables[:3]]
     more = [f"{len(tables) - 3} more"] if len(tables) > 3 else []
     return f"{text}: {', '.join(names + more)}"
 
@@ -94,8 +94,8 @@ def _table(report: Report) -> Table:
     for name in ("rows copied", "changes", "seconds", "rows/s"):
         grid.add_column(name, justify="right", no_wrap=True)
     for table in report.tables:
-        name = figures.printable(table.table)
-        if table.target and table.target != table.table:
+        name = figures.printable(table.name)
+        if table.target and table.target != table.name:
             name += f" → {figures.printable(table.target)}"
         grid.add_row(
             Text(name),

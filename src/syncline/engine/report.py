@@ -61,6 +61,11 @@ class TableReport:
     source: TableName | None = None
 
     @property
+    def name(self) -> TableName:
+        """The name that the user knows the table by: the source's."""
+        return self.source or self.table
+
+    @property
     def rows_per_second(self) -> float:
         """Rows copied a second; 0 when none were."""
         return self.rows_copied / self.seconds if self.seconds else 0.0

@@ -353,7 +353,8 @@ class Stream:
         self._set(failed)
 
     def _failed(self, table: TableName, why: str) -> TableState:
-        detail = f"{why}; copy it anew with --replace --tables '{table}'"
+        source = self.states[table].schema.source_table
+        detail = f"{why}; copy it anew with --replace --tables '{source}'"
         return replace(self.states[table], state=State.FAILED, detail=detail)
 
     def fail(self, reasons: Mapping[TableName, str]) -> None:
