@@ -18,7 +18,7 @@ from tests.runs import Following, sync, verdicts
 
 RULES = {
     "parents": Rules(
-        where="(name >= '0.5' OR name LIKE 'p%') AND big < '0.8' OR id BETWEEN 5 AND 9",
+        where="(name >= '0.2' OR name LIKE 'p%') AND big < '0.5' OR id BETWEEN 5 AND 9",
         rename_columns={"big": "large"},
         constants={"origin": "memory"},
     )
@@ -35,8 +35,8 @@ def _disarm() -> Iterator[None]:
 def passes(row: tuple[object, ...]) -> bool:
     number, name, big = row
     assert isinstance(number, int)
-    named = name is not None and (str(name) >= "0.5" or str(name).startswith("p"))
-    return (named and big is not None and str(big) < "0.8") or 5 <= number <= 9
+    named = name is not None and (str(name) >= "0.2" or str(name).startswith("p"))
+    return (named and big is not None and str(big) < "0.5") or 5 <= number <= 9
 
 
 @pytest.mark.parametrize("place", ["none", "copy.before_commit", "apply.before_commit", "apply.after_commit"])

@@ -132,6 +132,7 @@ def transformed_schema(
         indexes=tuple(_indexes(origin, rules, carried, touched)),
         foreign_keys=tuple(names.foreign_keys(origin)),
         estimated_rows=origin.estimated_rows,
+        fingerprint=origin.fingerprint,
         transformed=Transformed(
             origin=origin,
             rules=rules.told(),

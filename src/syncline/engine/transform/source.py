@@ -22,6 +22,7 @@ from ...model import (
     Schema,
     SchemaChange,
     Segment,
+    Sighting,
     Span,
     TableName,
     Truncate,
@@ -89,6 +90,12 @@ class TransformedSource:
     def ceiling(self) -> Position:
         """The source's."""
         return self._source.ceiling()
+
+    def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
+        """What the source's catalog says of its tables, by the names that they have here."""
+        names = {_origin(schema).table: schema.table for schema in tables}
+        seen = self._source.inspect([_origin(schema) for schema in tables])
+        return [replace(each, table=names[each.table]) for each in seen]
 
     def compare(self, a: Position, b: Position) -> int:
         """As the source compares."""
@@ -258,4 +265,7 @@ def _refuse_unknown_columns(pattern: str, rules: Rules, meant: Sequence[Schema])
 
 
 def _origin(schema: Schema) -> Schema:
-    return schema.transformed.origin if schema.transformed else schema
+    """The source's own schema of a table, with what is known by now of what its log does not tell."""
+    if schema.transformed is None:
+        return schema
+    return replace(schema.transformed.origin, fingerprint=schema.fingerprint)
