@@ -26,6 +26,7 @@ from .model import (
     Mark,
     Parked,
     Position,
+    Problem,
     Rows,
     Schema,
     SchemaChange,
@@ -34,6 +35,7 @@ from .model import (
     SpanRecord,
     TableName,
     TableState,
+    Writer,
 )
 
 Notice = Callable[[str], None]
@@ -97,6 +99,13 @@ class Store(Protocol):
     def sequences(self, schema: Schema) -> Mapping[str, int]:
         """For each identity column the last number that was given out; columns without one are left out."""
 
+    def mends(self, statement: str) -> bool:
+        """Whether `mend` runs this statement of a Problem: it changes no row, restarts nothing, and this
+        role may give it. Changes nothing."""
+
+    def mend(self, statement: str) -> None:
+        """Run a statement that `mends` allows; Refused for any other."""
+
     def interrupt(self) -> None:
         """From any thread: ends what runs, on the server too; the call that ran raises Transient."""
 
@@ -112,6 +121,20 @@ class Source(Store, Protocol):
         for tables that join later too. True when the log of the stream begins just now, False when it was
         there before and goes on. Raises Refused, before anything is changed, when the store or the rights
         do not allow it, with the statement that an administrator may run."""
+
+    def check(
+        self, stream: str, tables: Sequence[Schema], *, begun: bool, deep: bool = False
+    ) -> Sequence[Problem]:
+        """Everything that would keep `attach` from working for these tables now, in the words that it would
+        use, and whatever else this end's state, rights and settings would do to the stream. `begun`: a
+        target knows the stream. `deep`: also what takes as long as reading everything. Changes nothing."""
+
+    def size(self, tables: Sequence[Schema]) -> int | None:
+        """About how many bytes these tables take here; None where it cannot be known."""
+
+    def writers(self, seconds: float) -> Sequence[Writer]:
+        """Who has a transaction open that `floor` would wait for, and, as far as the store tells it, who
+        else was active in the last `seconds`; our own sessions excepted."""
 
     def detach(self, stream: str) -> None:
         """Take away all that `attach` made for the stream; what is not there is no error, and what others
@@ -208,6 +231,11 @@ class Target(Store, Protocol):
     def replaceable(self, schema: Schema) -> str:
         """Why the existing table cannot be swapped for a new one (a view or a foreign key of a table
         outside the stream hangs on it); '' when it can or does not exist."""
+
+    def check(self, stream: str, tables: Sequence[Schema], *, nbytes: int | None) -> Sequence[Problem]:
+        """Everything that would keep this store from being the target of the stream's tables, besides what
+        `refusals`, `mismatch` and `replaceable` tell, in the words of the method that would fail: rights,
+        room for `nbytes` more, what else happens to rows written here. Changes nothing."""
 
     def claim(self, stream: str, holding: int | None = None) -> Claim:
         """Take the stream: fence + 1 first, then everything else is read (Race 12). Makes the bookkeeping

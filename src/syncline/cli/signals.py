@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ..errors import Interrupted
-
-if TYPE_CHECKING:
-    from ..engine.pipeline import Pipeline
 
 Result = TypeVar("Result")
 
@@ -22,20 +19,30 @@ _SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := get
 _SHOW_CURSOR = "\x1b[?25h\n"
 
 
-class Stopper:
-    """Passes the first signal on to the pipeline; a second one ends the process at once.
+class Run(Protocol):
+    """What a signal can end."""
+
+    def stop(self, signal_number: int) -> None:
+        """End it, from any thread."""
+
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+
+class Stopper(Generic[AnyRun]):
+    """Passes the first signal on to the run; a second one ends the process at once.
 
     `announce` is called with a sentence for the user when the first arrives."""
 
     def __init__(self, announce: Callable[[str], None]) -> None:
         self._announce = announce
-        self.pipeline: Pipeline | None = None
-        """The pipeline that is stopped by a signal, once there is one."""
+        self.pipeline: AnyRun | None = None
+        """What is stopped by a signal, once there is one."""
         self.received: int | None = None
         """The signal that has arrived, if any."""
 
-    def watch(self, pipeline: Pipeline) -> None:
-        """From now on a signal stops this pipeline. Raises Interrupted when one has arrived already."""
+    def watch(self, pipeline: AnyRun) -> None:
+        """From now on a signal stops this run. Raises Interrupted when one has arrived already."""
         self.pipeline = pipeline
         if self.received is not None:
             raise Interrupted(self.received)

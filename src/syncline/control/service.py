@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .stores import source_opener, target_opener
 
 if TYPE_CHECKING:
+    from ..engine.check import Check
     from ..engine.pipeline import Pipeline
     from ..engine.report import Observer, Options, Report
 
@@ -32,3 +33,13 @@ def sync(
     pipeline = Pipeline(open_source, open_target, options, observer)
     started(pipeline)
     return pipeline.run()
+
+
+def check(source: str, target: str, options: Options, *, deep: bool = False) -> Check:
+    """A look at everything that would go wrong with `sync`, ready to `run`; references as for `sync`.
+    Raises Refused for a reference that means nothing."""
+    open_source, open_target = source_opener(source), target_opener(target)
+
+    from ..engine.check import Check
+
+    return Check(open_source, open_target, options, deep=deep)

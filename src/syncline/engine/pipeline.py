@@ -125,7 +125,8 @@ class Pipeline:
             + [(new.schema.table, new.schema.estimated_rows) for new in plan.new]
         )
         reports = {table.table: table for table in self.report.tables}
-        for table, reason in plan.skipped.items():
+        for table, reasons in plan.skipped.items():
+            reason = "; ".join(reasons)
             if table not in reports:
                 self._observer.notice(f"skipping table {table}: {reason}")
                 reports[table] = TableReport(table, Verdict.SKIPPED, detail=reason)
@@ -160,7 +161,7 @@ class Pipeline:
         """Promise 7: a log that does not hold everything after the position is a Gap, and says so. With
         --replace everything is taken away and begun anew beside the old tables."""
         try:
-            _compare_log(known, here, source)
+            compare_log(known, here, source)
         except NeedsOperator as gap:
             # Another worker may have moved both ends between the two looks: only a claim makes them stand.
             dry = self._options.dry_run
@@ -440,7 +441,7 @@ def side_name(stream: str) -> str:
     return f"{stream}_side"
 
 
-def _compare_log(known: Claim, here: Identity, source: Source) -> None:
+def compare_log(known: Claim, here: Identity, source: Source) -> None:
     """NeedsOperator when the source is another one by now, or its log lacks what comes after the position."""
     assert known.position
     if known.source and known.source.incarnation != here.incarnation:

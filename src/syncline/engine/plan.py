@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..connector import Source, Target
@@ -11,6 +11,18 @@ from ..errors import Refused
 from ..model import Schema, Sighting, State, TableName, TableState
 from ..verify.compare import Finding, compare_at_rest
 from .report import Options
+
+Refuse = Callable[[TableName | None, Sequence[Refused]], None]
+"""Takes all that is wrong with one table, or with what was asked for; a run is refused with it."""
+
+
+def raise_at_once(table: TableName | None, errors: Sequence[Refused]) -> None:
+    """Raise one error that tells all of it."""
+    first, *more = errors
+    if not more:
+        raise first
+    reasons = "; ".join(f"{error.reason}; {error.remedy}".rstrip("; ") for error in errors)
+    raise Refused(first.operation, first.subject, reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +41,36 @@ class NewTable:
 
 @dataclass(slots=True)
 class Plan:
-    """The tables of a run: `known` of the stream, `new` to it, and `skipped` with the reason."""
+    """The tables of a run: `known` of the stream, `new` to it, and `skipped` with the reasons."""
 
     known: dict[TableName, TableState] = field(default_factory=dict)
     new: list[NewTable] = field(default_factory=list)
-    skipped: dict[TableName, str] = field(default_factory=dict)
+    skipped: dict[TableName, Sequence[str]] = field(default_factory=dict)
 
 
 def make_plan(
-    source: Source, target: Target, tables: Mapping[TableName, TableState], options: Options
+    source: Source,
+    target: Target,
+    tables: Mapping[TableName, TableState],
+    options: Options,
+    refuse: Refuse = raise_at_once,
 ) -> Plan:
     """Plan a run over what both catalogs say; `tables` are those that the stream has, in their states.
 
-    Refused, with everything that is wrong with the first table that cannot take part: a table asked for
-    by its exact name that cannot be synced, no table at all, two tables that would be one at the target, a
-    target table that does not fit or holds other rows (Promise 3: before anything runs). A table whose shape
-    (Race 9) or fingerprint (Race 7) changed while it was being copied begins anew.
+    Refused, with everything that is wrong with the first table that cannot take part, unless `refuse`
+    gathers such errors: a table asked for by its exact name that cannot be synced, no table at all, two
+    tables that would be one at the target, a target table that does not fit or holds other rows (Promise 3:
+    before anything runs). A table whose shape (Race 9) or fingerprint (Race 7) changed while it was being
+    copied begins anew.
     """
     found = discover(source, target)
-    chosen, exact = _choose(found, options, source.name)
-    _refuse_twins(chosen)
+    chosen, exact = _choose(found, options, source.name, refuse)
+    _refuse_twins(chosen, refuse)
     by_name = {schema.table: schema for schema in [*found, *chosen]}
     anew = _find_outdated(source, by_name, tables.values())
     redone = {new.schema.table for new in anew}
     known = {table: state for table, state in tables.items() if table not in redone}
-    other = _under_other_rules(known.values(), chosen, by_name)
+    other = _under_other_rules(known.values(), chosen, by_name, refuse)
     if options.replace:
         known = {
             table: state
@@ -63,9 +80,8 @@ def make_plan(
     elif other:
         table = known[next(iter(other))].schema.source_table
         why = "its rows at the target were made by other rules"
-        raise Refused(
-            "sync", f"table {table}", why, "use --replace to copy it anew, or the rules as they were"
-        )
+        remedy = "use --replace to copy it anew, or the rules as they were"
+        refuse(table, [Refused("sync", f"table {table}", why, remedy)])
     plan = Plan(known=known)
     fit: list[Schema] = []
     for schema in chosen:
@@ -75,15 +91,17 @@ def make_plan(
         if not reasons:
             fit.append(schema)
         elif schema.table in exact:
-            raise Refused("sync", f"table {schema.source_table}", "; ".join(reasons))
+            refuse(
+                schema.table, [Refused("sync", f"table {schema.source_table}", reason) for reason in reasons]
+            )
         else:
-            plan.skipped[schema.table] = "; ".join(reasons)
-    _refuse_collisions(target, [*fit, *(state.schema for state in known.values())])
-    plan.new = [*anew, *_place(source, target, fit, options)]
-    if not plan.new and not known:
+            plan.skipped[schema.table] = reasons
+    _refuse_collisions(target, [*fit, *(state.schema for state in known.values())], refuse)
+    plan.new = [*anew, *_place(source, target, fit, options, refuse)]
+    if not (plan.new or known or fit) and (plan.skipped or not found):
         first = next(iter(plan.skipped.items()), None)
-        why = f"none of its tables can be synced: {first[0]}: {first[1]}" if first else "it has no tables"
-        raise Refused("sync", source.name, why)
+        told = f"none of its tables can be synced: {first[0]}: {'; '.join(first[1])}" if first else ""
+        refuse(None, [Refused("sync", source.name, told or "it has no tables")])
     return plan
 
 
@@ -121,7 +139,9 @@ def plan_anew(source: Source, target: Target, tables: Collection[TableName]) -> 
     ]
 
 
-def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[list[Schema], set[TableName]]:
+def _choose(
+    schemas: Sequence[Schema], options: Options, name: str, refuse: Refuse
+) -> tuple[list[Schema], set[TableName]]:
     """The schemas that the globs mean, and the tables among them that were asked for by name."""
     exact: set[TableName] = set()
     chosen: list[Schema] = []
@@ -132,7 +152,7 @@ def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[lis
         if plain and not by_name:
             near = difflib.get_close_matches(pattern, [str(schema.source_table) for schema in schemas], 1)
             remedy = f"did you mean {near[0]}?" if near else f"it has {_some(schemas)}"
-            raise Refused("sync", f"table {pattern}", f"{name} has no such table", remedy)
+            refuse(None, [Refused("sync", f"table {pattern}", f"{name} has no such table", remedy)])
         exact.update(schema.table for schema in by_name)
         chosen += [schema for schema in matching or by_name if schema not in chosen]
     if not options.tables:
@@ -143,7 +163,8 @@ def _choose(schemas: Sequence[Schema], options: Options, name: str) -> tuple[lis
         if not any(schema.source_table.matches(pattern) for pattern in options.exclude)
     ]
     if (options.tables or options.exclude) and not left:
-        raise Refused("sync", name, "no table matches --tables and --exclude", f"it has {_some(schemas)}")
+        why = "no table matches --tables and --exclude"
+        refuse(None, [Refused("sync", name, why, f"it has {_some(schemas)}")])
     return left, exact
 
 
@@ -152,18 +173,21 @@ def _some(schemas: Sequence[Schema]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no tables"
 
 
-def _refuse_twins(schemas: Iterable[Schema]) -> None:
+def _refuse_twins(schemas: Iterable[Schema], refuse: Refuse) -> None:
     """Refuse two tables of the source that rules give one name."""
     sources: dict[TableName, TableName] = {}
     for schema in schemas:
         other = sources.setdefault(schema.table, schema.source_table)
         if other != schema.source_table:
-            why = f"both would be {schema.table}"
-            raise Refused("sync", f"tables {other} and {schema.source_table}", why, "rename one of them")
+            why, subject = f"both would be {schema.table}", f"tables {other} and {schema.source_table}"
+            refuse(schema.source_table, [Refused("sync", subject, why, "rename one of them")])
 
 
 def _under_other_rules(
-    known: Iterable[TableState], chosen: Iterable[Schema], found: Mapping[TableName, Schema]
+    known: Iterable[TableState],
+    chosen: Iterable[Schema],
+    found: Mapping[TableName, Schema],
+    refuse: Refuse,
 ) -> set[TableName]:
     """The tables of the stream whose rows at the target were made by other rules than this run's. Refused
     when this run gives one another name: the stream can hold it but once."""
@@ -173,12 +197,11 @@ def _under_other_rules(
         schema = state.schema
         name = names.get(schema.source_table, schema.table)
         if name != schema.table:
-            raise Refused(
-                "sync",
-                f"table {schema.source_table}",
-                f"the stream has it as {schema.table}, and it would be {name}",
-                "take the stream away with --remove first, or give the rules as they were",
-            )
+            subject = f"table {schema.source_table}"
+            why = f"the stream has it as {schema.table}, and it would be {name}"
+            remedy = "take the stream away with --remove first, or give the rules as they were"
+            refuse(schema.source_table, [Refused("sync", subject, why, remedy)])
+            continue
         now = found.get(schema.table)
         if now is not None and not now.problem and _rules(now) != _rules(schema):
             others.add(schema.table)
@@ -194,21 +217,20 @@ def _rules(schema: Schema) -> tuple[TableName, str]:
     return schema.source_table, schema.transformed.rules if schema.transformed else ""
 
 
-def _refuse_collisions(target: Target, schemas: Iterable[Schema]) -> None:
+def _refuse_collisions(target: Target, schemas: Iterable[Schema], refuse: Refuse) -> None:
     placed: dict[TableName, TableName] = {}
     for schema in schemas:
         mine = schema.source_table
         other = placed.setdefault(target.place(schema.table), mine)
         if other != mine:
-            raise Refused(
-                "sync",
-                f"tables {other} and {mine}",
-                f"both would be {target.place(schema.table)} at {target.name}",
-                "leave one out with --exclude",
-            )
+            why = f"both would be {target.place(schema.table)} at {target.name}"
+            subject = f"tables {other} and {mine}"
+            refuse(mine, [Refused("sync", subject, why, "leave one out with --exclude")])
 
 
-def _place(source: Source, target: Target, schemas: Sequence[Schema], options: Options) -> list[NewTable]:
+def _place(
+    source: Source, target: Target, schemas: Sequence[Schema], options: Options, refuse: Refuse
+) -> list[NewTable]:
     """How each new table comes to the target."""
     existing = {schema.table for schema in target.discover()}
     new: list[NewTable] = []
@@ -218,19 +240,17 @@ def _place(source: Source, target: Target, schemas: Sequence[Schema], options: O
             new.append(NewTable(schema, made=True))
         elif options.replace:
             if why := target.replaceable(schema):
-                raise Refused("replace", subject, why)
+                refuse(schema.table, [Refused("replace", subject, why)])
             new.append(NewTable(schema, made=True, aside=True))
         elif why := target.mismatch(schema):
-            raise Refused("sync", subject, f"the target's table differs: {why}", "use --replace")
+            error = Refused("sync", subject, f"the target's table differs: {why}", "use --replace")
+            refuse(schema.table, [error])
         elif not target.holds_rows(schema):
             new.append(NewTable(schema))
         elif compare_at_rest(source, target, [schema])[schema.table] is Finding.EQUAL:
             new.append(NewTable(schema, adopted=True))
         else:
-            raise Refused(
-                "sync",
-                subject,
-                f"{target.name} holds other rows in {target.place(schema.table)}",
-                "use --replace to build it anew beside them and swap, or empty it",
-            )
+            why = f"{target.name} holds other rows in {target.place(schema.table)}"
+            remedy = "use --replace to build it anew beside them and swap, or empty it"
+            refuse(schema.table, [Refused("sync", subject, why, remedy)])
     return new

@@ -7,6 +7,7 @@ Nothing here does IO, and nothing here knows any one system. Everything that is 
 from .batch import Batch, Changes, Mark, SchemaChange, Segment, Sighting, Truncate
 from .digest import CANONICAL, Digest, digest_rows
 from .position import Identity, Lag, Position
+from .problem import Problem, Severity, Writer
 from .rows import ARROW, Key, Refusal, Rows
 from .schema import Column, Deletes, ForeignKey, Index, Schema, TableName, Transformed
 from .span import Span
@@ -30,11 +31,13 @@ __all__ = [
     "Mark",
     "Parked",
     "Position",
+    "Problem",
     "Refusal",
     "Rows",
     "Schema",
     "SchemaChange",
     "Segment",
+    "Severity",
     "Sighting",
     "Span",
     "SpanRecord",
@@ -44,5 +47,6 @@ __all__ = [
     "Transformed",
     "Truncate",
     "Type",
+    "Writer",
     "digest_rows",
 ]

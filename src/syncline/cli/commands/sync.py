@@ -10,6 +10,7 @@ from ...errors import Interrupted, Refused
 from ..output import show_report
 
 if TYPE_CHECKING:
+    from ...engine.pipeline import Pipeline
     from ...engine.report import Options
 
 EPILOG = (
@@ -160,7 +161,7 @@ def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool
 
     error: Interrupted | None = None
     with progress(quiet) as shown:
-        stopper = Stopper(shown.notice)
+        stopper: Stopper[Pipeline] = Stopper(shown.notice)
         try:
             report = stopper.run(lambda: run(source, target, options, shown, started=stopper.watch))
         except Interrupted as end:

@@ -12,12 +12,14 @@ from ...model import (
     Changes,
     Lag,
     Position,
+    Problem,
     Schema,
     SchemaChange,
     Segment,
     Sighting,
     TableName,
     Truncate,
+    Writer,
 )
 from ...model.batch import Path
 from .cells import UNSENT, Row, rows_of
@@ -32,14 +34,33 @@ class MemorySource(MemoryStore):
         """Keep the log for the stream from now on."""
         database = self._database
         with database.changed:
-            for schema in tables:
-                if not database.table(schema.table).schema.key:
-                    raise Refused("attach", f"table {schema.table}", "it has no primary key", "add one")
+            for fault in self._faults(tables):
+                raise fault
             begins = stream not in database.slots
             slot = database.slots.setdefault(stream, Slot(released=database.last))
             for schema in tables:
                 slot.tables.setdefault(schema.table, database.last)
             return begins
+
+    def check(
+        self, stream: str, tables: Sequence[Schema], *, begun: bool, deep: bool = False
+    ) -> Sequence[Problem]:
+        """Tables without a key."""
+        with self._database.changed:
+            return list(map(Problem.of, self._faults(tables)))
+
+    def _faults(self, tables: Sequence[Schema]) -> Iterator[Refused]:
+        for schema in tables:
+            if not self._database.table(schema.table).schema.key:
+                yield Refused("attach", f"table {schema.table}", "it has no primary key", "add one")
+
+    def size(self, tables: Sequence[Schema]) -> int | None:
+        """Nobody counts bytes here."""
+        return None
+
+    def writers(self, seconds: float) -> Sequence[Writer]:
+        """Nobody can be named here."""
+        return []
 
     def detach(self, stream: str) -> None:
         """Keep the log for the stream no longer."""

@@ -84,6 +84,14 @@ class MemoryStore:
             columns = [column.name for column in schema.columns if column.identity]
             return {name: numbers[schema.table, name] for name in columns if (schema.table, name) in numbers}
 
+    def mends(self, statement: str) -> bool:
+        """Nothing: there are no statements here."""
+        return False
+
+    def mend(self, statement: str) -> None:
+        """Refused."""
+        raise Refused("mend", self.name, "memory runs no statements")
+
     def interrupt(self) -> None:
         """End the call that waits, if one does."""
         with self._database.changed:

@@ -9,7 +9,19 @@ from typing import Self
 
 from ...connector import Claim
 from ...errors import Corruption, NeedsOperator, Superseded, Transient, Unfit
-from ...model import Identity, Mark, Parked, Position, Rows, Schema, Span, SpanRecord, TableName, TableState
+from ...model import (
+    Identity,
+    Mark,
+    Parked,
+    Position,
+    Problem,
+    Rows,
+    Schema,
+    Span,
+    SpanRecord,
+    TableName,
+    TableState,
+)
 from .cells import UNSENT, Key, Row, rows_of, tuples_of
 from .database import StreamRow, Table, Writing, default_of
 from .store import MemoryStore
@@ -58,6 +70,10 @@ class MemoryTarget(MemoryStore):
     def replaceable(self, schema: Schema) -> str:
         """Always: nothing hangs on a table here."""
         return ""
+
+    def check(self, stream: str, tables: Sequence[Schema], *, nbytes: int | None) -> Sequence[Problem]:
+        """None: everything is allowed here."""
+        return []
 
     def claim(self, stream: str, holding: int | None = None) -> Claim:
         """Take the stream; older claims can begin and commit nothing any more (Race 12)."""

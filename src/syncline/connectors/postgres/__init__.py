@@ -9,6 +9,7 @@ errors, failpoints, psycopg and pyarrow; nothing of another room.
     store        reading: spans, rows by key, digests
     source       following the log: slot, replication, pgoutput, cutter, transactions, lsn
     target       writing: claims and what surrounds them; apply (transactions), ledger, ddl
+    problems     what would keep a database from being either, found without changing it
 """
 
 from __future__ import annotations

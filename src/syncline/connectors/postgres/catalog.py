@@ -17,7 +17,7 @@ from psycopg.rows import class_row, namedtuple_row
 from ...model import Column, ForeignKey, Index, Schema, TableName
 from . import fingerprint
 from .connection import Connection
-from .types import SYSTEM, ServerType, canonical, qualified
+from .types import SYSTEM, ServerType, canonical, qualified, quoted
 
 BOOKKEEPING = "syncline"
 ASIDE = "__syncline_new"
@@ -38,7 +38,9 @@ SELECT c.oid, n.nspname AS namespace, c.relname AS name, c.relkind::text AS sort
               SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
               AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT'))
             THEN format('GRANT SELECT ON %%I.%%I TO %%I', n.nspname, c.relname, current_user)
-            ELSE '' END AS missing_grant
+            ELSE '' END AS missing_grant,
+       CASE WHEN row_security_active(c.oid) THEN format('ALTER ROLE %%I BYPASSRLS', current_user) ELSE ''
+            END AS missing_bypass
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
   AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', %(own)s)
@@ -205,7 +207,7 @@ def _large_objects(count: int) -> Schema:
 
 def _unlogged(table: Any) -> str:
     if table.persistence == "u":
-        return f"it is unlogged, so the log does not tell it; run ALTER TABLE {table.name} SET LOGGED"
+        return f"it is unlogged, so the log does not tell it; run ALTER TABLE {_at(table)} SET LOGGED"
     return ""
 
 
@@ -225,7 +227,14 @@ def _incomparable(key: _Key, columns: Sequence[Any], types: Mapping[int, ServerT
 def _unreadable(table: Any) -> str:
     if table.missing_grant:
         return f"this role may not read it; run {table.missing_grant} as its owner"
+    if table.missing_bypass:
+        why = "row level security hides rows of it from this role"
+        return f"{why}; run {table.missing_bypass} as a superuser"
     return ""
+
+
+def _at(table: Any) -> str:
+    return f"{quoted(table.namespace)}.{quoted(table.name)}"
 
 
 def _column(column: Any, types: Mapping[int, ServerType]) -> Column:
@@ -253,7 +262,7 @@ def _key(table: Any, columns: Sequence[Any], indexes: Sequence[Any]) -> _Key:
         return _Key((), "", "")
     if table.identity == "n":
         why = "its REPLICA IDENTITY is NOTHING, so the log does not say which rows change"
-        return _Key((), "", f"{why}; run ALTER TABLE {table.name} REPLICA IDENTITY DEFAULT")
+        return _Key((), "", f"{why}; run ALTER TABLE {_at(table)} REPLICA IDENTITY DEFAULT as its owner")
     by_number = {column.number: column for column in columns}
     fit = [index for index in indexes if _identifies(index, by_number)]
     chosen = next((index for index in fit if table.identity == "i" and index.is_identity), None)
@@ -269,9 +278,12 @@ def _key(table: Any, columns: Sequence[Any], indexes: Sequence[Any]) -> _Key:
     primary = any(index.is_primary for index in indexes)
     if primary:
         return _Key((), "", "its primary key is deferrable, and so identifies no row; make it NOT DEFERRABLE")
-    usable = f"REPLICA IDENTITY USING INDEX {fit[0].name}" if fit else "REPLICA IDENTITY USING INDEX …"
-    why = "it has no primary key; add one, or run ALTER TABLE"
-    return _Key((), "", f"{why} {table.name} {usable} with a unique index over NOT NULL columns")
+    if not fit:
+        why = "it has no primary key and no unique index over NOT NULL columns"
+        return _Key((), "", f"{why}; add one, or leave it out with --exclude")
+    why = "it has no primary key, and the log names its rows by no other"
+    statement = f"ALTER TABLE {_at(table)} REPLICA IDENTITY USING INDEX {quoted(fit[0].name)}"
+    return _Key((), "", f"{why}; run {statement} as its owner")
 
 
 def _identifies(index: Any, columns: Mapping[int, Any]) -> bool:

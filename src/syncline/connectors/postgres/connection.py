@@ -29,6 +29,7 @@ Connection = psycopg.Connection[Any]
 CONNECT_SECONDS: Final = 10.0
 CANCEL_SECONDS: Final = 1.0
 CANCEL_AGAIN_SECONDS: Final = 0.05
+REHEARSAL_LOCK: Final = "2s"
 
 # The first group makes a value's text exact and the same in every session; the second takes away what a
 # role's or a database's own settings could do to a long run; row_security off turns rows that a policy
@@ -105,6 +106,19 @@ class Address:
         return str(self._members.get("user") or "")
 
     @property
+    def tls_fault(self) -> str:
+        """What TLS does not protect on the way to a server elsewhere; '' when it does or there is no way."""
+        mode = str(self._members.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer")
+        root = self._members.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
+        if self._members.get("service") or all(map(_is_local, _hosts(self._members))):
+            return ""
+        if mode in ("disable", "allow", "prefer"):
+            return f"with sslmode={mode} passwords and rows may travel unencrypted"
+        if mode == "require" and not root:
+            return "with sslmode=require nobody verifies that it is this server that answers"
+        return ""
+
+    @property
     def connect_seconds(self) -> float:
         """How long a connection may take to come about."""
         return float(self._members.get("connect_timeout") or CONNECT_SECONDS)
@@ -116,7 +130,7 @@ def _without_password(url: str) -> str:
 
 def _verified_tls(members: Mapping[str, Any]) -> dict[str, str]:
     """TLS with a verified server where the URL does not say and the way is neither loopback nor a socket."""
-    hosts = str(members.get("hostaddr") or members.get("host") or os.environ.get("PGHOST") or "").split(",")
+    hosts = _hosts(members)
     told = any(members.get(name) for name in ("sslmode", "service")) or os.environ.get("PGSSLMODE")
     if told or all(map(_is_local, hosts)):
         return {}
@@ -124,6 +138,10 @@ def _verified_tls(members: Mapping[str, Any]) -> dict[str, str]:
         return {"sslmode": "verify-full"}
     root = next((path for path in _AUTHORITIES if Path(path).is_file()), "system")
     return {"sslmode": "verify-full", "sslrootcert": root}
+
+
+def _hosts(members: Mapping[str, Any]) -> list[str]:
+    return str(members.get("hostaddr") or members.get("host") or os.environ.get("PGHOST") or "").split(",")
 
 
 def _is_local(host: str) -> bool:
@@ -270,6 +288,15 @@ class Sessions:
         connection.close()
 
 
+@contextlib.contextmanager
+def rehearsed(connection: Connection) -> Iterator[None]:
+    """A transaction to find out what the server would refuse: it waits for no lock for long, and whatever
+    is done in it is undone."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"SET LOCAL lock_timeout = '{REHEARSAL_LOCK}'".encode())
+        yield
+
+
 # What to do about an error, by the longest prefix of its SQLSTATE that stands here (PostgreSQL
 # documentation, "PostgreSQL Error Codes").
 _MEANINGS: Final[Mapping[str, tuple[type[SynclineError], str]]] = {
@@ -319,6 +346,10 @@ def translated(error: psycopg.Error, operation: str, subject: str, address: Addr
 
 def _grant(message: str, operation: str, role: str) -> str:
     """The statement that gives the role what it lacked."""
+    if "row-level security" in message:
+        return f"run ALTER ROLE {role} BYPASSRLS as a superuser"
+    if database := re.search(r'create temporary tables in database "([^"]+)"', message):
+        return f"run GRANT TEMP ON DATABASE {database[1]} TO {role} as its owner"
     found = re.search(r"permission denied (?:for|to) (\w+(?: \w+)?) \"?([^\" ]+)\"?", message)
     writes = operation.split()[0] in ("apply", "write", "load", "delete", "truncate")
     match found.groups() if found else ("", ""):
@@ -330,7 +361,8 @@ def _grant(message: str, operation: str, role: str) -> str:
         case ("database", name):
             return f"run GRANT CREATE, TEMP ON DATABASE {name} TO {role} as its owner"
         case ("sequence", name):
-            return f"run GRANT SELECT, UPDATE ON SEQUENCE {name} TO {role} as its owner"
+            rights = "SELECT, UPDATE" if operation.startswith("advance") else "SELECT"
+            return f"run GRANT {rights} ON SEQUENCE {name} TO {role} as its owner"
     return f"grant it to {role}, or use the owner's role"
 
 

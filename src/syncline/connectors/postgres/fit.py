@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from psycopg import sql
+
 from ...model import Column, Kind, Schema, Type
 from ...model.types import INTEGERS
 from . import catalog, ddl
@@ -28,20 +30,24 @@ def refusals(connection: Connection, schema: Schema) -> Sequence[str]:
             reasons.append(f"{subject} has no exact form in PostgreSQL")
         elif type.removesuffix("[]") not in made and not _has_type(connection, type):
             reasons.append(
-                f"{subject} needs the type {type}, which the target does not have; create it there"
+                f"{subject} needs the type {type}, which the target does not have; "
+                + (_extension(connection, type) or "create it there")
             )
         elif column.name in schema.key and type.removesuffix("[]") in ("json", "xml"):
             reasons.append(f"{subject} cannot be part of a key in PostgreSQL")
     for enum in ddl.enums(schema):
         there = labels.get(enum.name)
         lost = [label for label in enum.labels if there is not None and label not in there]
-        if lost:
-            reasons.append(f"the target's type {enum.name} has no label {lost[0]!r}; add it there")
+        reasons += [
+            f"the target's type {enum.name} has no label {label!r}; "
+            f"run ALTER TYPE {enum.name} ADD VALUE {sql.Literal(label).as_string(connection)} as its owner"
+            for label in lost
+        ]
     return tuple(dict.fromkeys(reasons))
 
 
 def mismatch(connection: Connection, schema: Schema, member: Member, default: str) -> str:
-    """How the table differs from what the rows need; '' when it fits or there is none."""
+    """How the table differs from what the rows need, all of it; '' when it fits or there is none."""
     row = connection.execute(
         "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
         " WHERE nspname = %s AND relname = %s",
@@ -58,10 +64,38 @@ def mismatch(connection: Connection, schema: Schema, member: Member, default: st
     ).fetchone() == (True,):
         return there.problem
     differences = [*_columns(schema, there), *_fixed(connection, row[0], schema)]
+    if connection.execute("SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s", row).fetchone() == (
+        True,
+    ):
+        differences.append("it is unlogged, so that a crash empties it")
     if not differences and not _keyed(connection, row[0], schema.key):
         columns = ", ".join(schema.key)
         differences.append(f"it has no primary key or unique index over just ({columns})")
-    return next(iter(differences), "")
+    return "; ".join(differences)
+
+
+def narrower(connection: Connection, schema: Schema, member: Member, default: str) -> Iterator[str]:
+    """The columns of a table that fits whose rows may yet be parked: values of the source's type that the
+    target's refuses. A sentence a column."""
+    name = sql.Identifier(*member).as_string(connection)
+    row = connection.execute("SELECT to_regclass(%s)::oid", [name]).fetchone()
+    found = catalog.discover(connection, default, [row[0]]) if row and row[0] else []
+    for there in found:
+        known = {column.name: column.type for column in there.columns}
+        for column in schema.stored:
+            have = known.get(column.name)
+            if have is None or have.kind not in INTEGERS or column.type.kind not in INTEGERS:
+                continue
+            if _bits(have) < _bits(column.type):
+                names = native(_of_postgres(have)), wanted(column.type, schema.system)
+                why = "larger values are parked"
+                yield f"column {column.name} is {names[0]} there and {names[1]} at the source: {why}"
+
+
+def _bits(type: Type) -> int:
+    """How large the numbers of an integer type get, as bits."""
+    unsigned = type.kind.name.startswith("U")
+    return 2 * int(type.kind.name.lstrip("UINT")) + unsigned
 
 
 def _columns(schema: Schema, there: Schema) -> Iterator[str]:
@@ -138,6 +172,15 @@ def _keyed(connection: Connection, oid: int, key: Sequence[str]) -> bool:
 
 def _has_type(connection: Connection, type: str) -> bool:
     return connection.execute("SELECT to_regtype(%s) IS NOT NULL", [type]).fetchone() == (True,)
+
+
+def _extension(connection: Connection, type: str) -> str:
+    """What makes the type, where it is called like an extension that the server has at hand."""
+    namespace, _, name = type.removesuffix("[]").rpartition(".")
+    query = "SELECT 1 FROM pg_available_extensions WHERE name = %s AND installed_version IS NULL"
+    if not namespace or connection.execute(query, [name]).fetchone() is None:
+        return ""
+    return f"run CREATE EXTENSION {name} SCHEMA {namespace} as a superuser"
 
 
 def _labels(connection: Connection) -> dict[str, list[str]]:

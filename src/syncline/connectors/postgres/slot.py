@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg import errors as server_errors
@@ -57,37 +57,86 @@ def find_slot(session: Connection, stream: str) -> Slot | None:
 
 
 def check_server(session: Connection, stream: str, *, new: bool) -> None:
-    """Raise Refused when logical decoding is off, or the role may not use it; with `new` also when one
-    more slot has no room. Each with the statement that an administrator may run."""
+    """Raise Refused for the first fault of the server; with `new` also when one more slot has no room."""
+    for fault in server_faults(session, new=new):
+        raise fault
+
+
+def server_faults(session: Connection, *, new: bool) -> Iterator[Refused]:
+    """Why the server's log cannot be followed: logical decoding is off, the role may not use it, with `new`
+    there is no room for one more slot. Each with the statement that an administrator may run."""
     query = """SELECT current_setting('wal_level'), current_setting('max_replication_slots')::int,
                       (SELECT count(*) FROM pg_replication_slots), current_user,
                       EXISTS (SELECT FROM pg_roles WHERE rolname = current_user
                               AND (rolreplication OR rolsuper))
                       OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication'
                                  AND pg_has_role(oid, 'USAGE')),
-                      pg_is_in_recovery()"""
+                      pg_is_in_recovery(),
+                      (SELECT rolname FROM pg_roles WHERE rolname IN
+                       ('rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin') LIMIT 1)"""
     row = session.execute(query).fetchone()
     assert row is not None
-    level, room, slots, role, allowed, standby = row
-    why = remedy = ""
+    level, room, slots, role, allowed, standby, managed = row
+    faults: list[tuple[str, str]] = []
     if standby:
-        why, remedy = "the server is a standby", "name its primary"
-    elif session.info.server_version < 140000:
-        why, remedy = "the server is older than PostgreSQL 14", "upgrade it"
-    elif level != "logical":
+        faults.append(("the server is a standby", "name its primary"))
+    if session.info.server_version < 140000:
+        faults.append(("the server is older than PostgreSQL 14", "upgrade it"))
+    if level != "logical" and not standby:
         why = f"wal_level is {level}, so that the log does not tell rows"
-        remedy = "run ALTER SYSTEM SET wal_level = 'logical' and restart the server"
-    elif not allowed:
-        why = f"role {role} may not read the log"
-        remedy = f"run {_text(session, 'ALTER ROLE {} REPLICATION', role)} as a superuser"
-    elif new and slots >= room:
+        faults.append((why, _MANAGED_LEVEL.get(managed, _LEVEL)))
+    if not allowed:
+        if managed == "rds_superuser":
+            remedy = f"run {_text(session, 'GRANT rds_replication TO {}', role)} as its master user"
+        else:
+            remedy = f"run {_text(session, 'ALTER ROLE {} REPLICATION', role)} as a superuser"
+        faults.append((f"role {role} may not read the log", remedy))
+    if new and slots >= room:
         why = f"all {room} replication slots are taken"
-        remedy = (
-            "drop one (SELECT slot_name, active FROM pg_replication_slots), "
-            f"or run ALTER SYSTEM SET max_replication_slots = {room + 10} and restart the server"
+        remedy = "drop one (SELECT slot_name, active FROM pg_replication_slots), or "
+        faults.append((why, remedy + _more_room("max_replication_slots", room)))
+    for why, remedy in faults:
+        yield Refused("follow", f"database {session.info.dbname}", why, remedy)
+
+
+_LEVEL = "run ALTER SYSTEM SET wal_level = 'logical' and restart the server"
+# What a provider's role says of the server: there nobody may run ALTER SYSTEM.
+_MANAGED_LEVEL = {
+    "rds_superuser": "set rds.logical_replication to 1 in the instance's parameter group and reboot it",
+    "cloudsqlsuperuser": "set the instance's flag cloudsql.logical_decoding to on, which restarts it",
+    "azure_pg_admin": "set the server parameter wal_level to LOGICAL and restart the server",
+}
+
+
+def sender_fault(session: Connection) -> Refused | None:
+    """Why no walsender can be had now, which a run would wait for."""
+    query = """SELECT current_setting('max_wal_senders')::int, (SELECT count(*) FROM pg_stat_replication)"""
+    row = session.execute(query).fetchone()
+    assert row is not None
+    room, taken = row
+    if taken < room:
+        return None
+    why, remedy = f"all {room} walsenders are taken", _more_room("max_wal_senders", room)
+    return Refused("follow", f"database {session.info.dbname}", why, remedy)
+
+
+def _more_room(setting: str, room: int) -> str:
+    return f"run ALTER SYSTEM SET {setting} = {room + 10} and restart the server"
+
+
+def stream_faults(session: Connection, stream: str, found: Slot | None) -> Iterator[SynclineError]:
+    """Why the slot of that name is none that the stream can go on with."""
+    if found is None:
+        return
+    if not found.here or found.plugin != PLUGIN:
+        yield Refused(
+            "attach",
+            f"stream {stream}",
+            f"a replication slot of that name is there, of {found.plugin} or of another database",
+            f"run SELECT pg_drop_replication_slot('{stream}') when nobody needs it",
         )
-    if why:
-        raise Refused("follow", f"database {session.info.dbname}", why, remedy)
+    elif find_publication(session, stream) is None:
+        yield gap(stream, f"publication {stream} is gone while its slot is there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +183,33 @@ def publish(session: Connection, stream: str, tables: Sequence[Member]) -> bool:
         comment = sql.SQL("COMMENT ON PUBLICATION {} IS {}").format(sql.Identifier(stream), OWN_COMMENT)
         _publish(session, stream, create, comment)
         return True
-    wanted = set(tables)
-    name = sql.Identifier(stream).as_string(session)
-    fault = remedy = ""
-    if not found.whole:
-        fault = "does not tell all of insert, update, delete and truncate"
-        remedy = f"run ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')"
-    elif found.filtered & wanted:
-        named = ", ".join(sorted(".".join(table) for table in found.filtered & wanted))
-        fault, remedy = f"leaves out rows or columns of {named}", f"run DROP PUBLICATION {name}"
-    elif not found.by_root and _partitioned(session, tables):
-        fault = "tells partitions by themselves"
-        remedy = f"run ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
-    if fault:
-        raise Refused("follow", f"database {session.info.dbname}", f"publication {stream} {fault}", remedy)
+    for fault in publication_faults(session, stream, found, tables):
+        raise fault
     missing = [table for table in tables if table not in found.tables]
     if missing:
         _publish(session, stream, _statement("ALTER PUBLICATION {} ADD TABLE {}", stream, missing))
     return False
+
+
+def publication_faults(
+    session: Connection, stream: str, found: Publication, tables: Sequence[Member]
+) -> Iterator[Refused]:
+    """What the publication would leave out of these tables, each with the statement that mends it."""
+    wanted = set(tables)
+    name = sql.Identifier(stream).as_string(session)
+    faults: list[tuple[str, str]] = []
+    if not found.whole:
+        why = "does not tell all of insert, update, delete and truncate"
+        what = "SET (publish = 'insert, update, delete, truncate')"
+        faults.append((why, f"run ALTER PUBLICATION {name} {what}"))
+    if found.filtered & wanted:
+        named = ", ".join(sorted(".".join(table) for table in found.filtered & wanted))
+        faults.append((f"leaves out rows or columns of {named}", f"run DROP PUBLICATION {name}"))
+    if not found.by_root and _partitioned(session, tables):
+        remedy = f"run ALTER PUBLICATION {name} SET (publish_via_partition_root = true)"
+        faults.append(("tells partitions by themselves", remedy))
+    for why, remedy in faults:
+        yield Refused("follow", f"database {session.info.dbname}", f"publication {stream} {why}", remedy)
 
 
 def _publish(session: Connection, stream: str, *statements: sql.Composed) -> None:

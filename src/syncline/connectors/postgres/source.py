@@ -17,16 +17,15 @@ import psycopg
 from ... import failpoints
 from ...connector import Notice
 from ...errors import Refused, Transient
-from ...model import Batch, Lag, Position, Schema, SchemaChange, Sighting
-from . import fingerprint, slot
+from ...model import Batch, Lag, Position, Problem, Schema, SchemaChange, Sighting, Writer
+from . import fingerprint, problems, slot, transactions
 from .catalog import Member
-from .connection import Connection, translated
+from .connection import Connection, rehearsed, translated
 from .cutter import Cutter
 from .lsn import format_lsn, parse_lsn
 from .pgoutput import Relation
 from .replication import LogStream, ServerError
 from .store import PostgresStore
-from .transactions import wait_for_running
 from .types import SYSTEM, wanted
 
 # How often the walsender is asked for its position while a given one is waited for, and how long a slot
@@ -58,20 +57,52 @@ class PostgresSource(PostgresStore):
                 slot.free_slot(session, stream, self._stopped)
                 found = slot.find_slot(session, stream)
             slot.check_server(session, stream, new=found is None)
-            if found is not None and (not found.here or found.plugin != slot.PLUGIN):
-                raise Refused(
-                    "attach",
-                    f"stream {stream}",
-                    f"a replication slot of that name is there, of {found.plugin} or of another database",
-                    f"run SELECT pg_drop_replication_slot('{stream}') when nobody needs it",
-                )
-            if found is not None and slot.find_publication(session, stream) is None:
-                raise slot.gap(stream, f"publication {stream} is gone while its slot is there")
+            for fault in slot.stream_faults(session, stream, found):
+                raise fault
             slot.publish(session, stream, [self._member(table) for table in tables])
             failpoints.hit("attach.publication")
             if found is not None:
                 return False
             return slot.create_slot(session, self._connect, stream, self._stopped, notice)
+
+    def check(
+        self, stream: str, tables: Sequence[Schema], *, begun: bool, deep: bool = False
+    ) -> Sequence[Problem]:
+        """Server, role, slot and publication as `attach` finds them; who would be waited for; what slots
+        keep; rights to sequences; what no stream carries; TLS."""
+        found = list(problems.of_link(self._address))
+        with self._mapped("check", self.name) as session:
+            found += problems.of_log(session, stream, [self._member(table) for table in tables])
+            found += problems.of_keeping(session, stream, begun=begun)
+            found += problems.of_contents(session)
+        for schema in tables:
+            try:
+                self.sequences(schema)
+            except Refused as error:
+                found.append(Problem.of(error, schema.table))
+        return found
+
+    def size(self, tables: Sequence[Schema]) -> int | None:
+        """What the server says, without indexes; a table that somebody has locked is not waited for."""
+        query = """SELECT sum(pg_table_size(tree.relid))::bigint FROM pg_class c
+                   JOIN pg_namespace n ON n.oid = relnamespace
+                   CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(c.oid)
+                                       UNION SELECT c.oid) AS tree
+                   WHERE (nspname, relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"""
+        members = [self._member(table) for table in tables]
+        parts = [space for space, _ in members], [name for _, name in members]
+        with self._mapped("measure", self.name) as session:
+            try:
+                with rehearsed(session):
+                    row = session.execute(query, parts).fetchone()
+            except psycopg.errors.LockNotAvailable:
+                return None
+        return row[0] if row is not None else None
+
+    def writers(self, seconds: float) -> Sequence[Writer]:
+        """By pg_stat_activity and the running transactions."""
+        with self._mapped("look at", self.name) as session:
+            return [Writer(*writer) for writer in transactions.writers(session, seconds)]
 
     def detach(self, stream: str) -> None:
         """End whoever reads the log of the stream; drop slot and publication."""
@@ -98,7 +129,7 @@ class PostgresSource(PostgresStore):
             floor = _log_end(session)
             # A snapshot lists nothing that began after the last transaction to end: end one.
             _end_transaction(session)
-            wait_for_running(session, self._stopped, "a consistent start", notice)
+            transactions.wait_for_running(session, self._stopped, "a consistent start", notice)
         return format_lsn(floor)
 
     def ceiling(self) -> Position:

@@ -24,7 +24,7 @@ from ...model import (
     digest_rows,
 )
 from ...model.span import Bound
-from . import catalog
+from . import catalog, problems
 from .catalog import Member
 from .codec import rows_from_csv, texts_of
 from .connection import Address, Connection, Sessions
@@ -186,6 +186,18 @@ class PostgresStore:
                 if row is not None:
                     numbers[column] = row[0]
         return numbers
+
+    def mends(self, statement: str) -> bool:
+        """Grants, schemas, extensions, types, replica identities, and slots and publications of our own."""
+        with self._mapped("check", self.name) as connection:
+            return problems.mends(connection, statement)
+
+    def mend(self, statement: str) -> None:
+        """Run it, in a transaction of its own."""
+        with self._mapped("mend", self.name) as connection:
+            if not problems.mends(connection, statement):
+                raise Refused("mend", self.name, "the statement is none of the safe ones", f"run {statement}")
+            connection.execute(statement.encode())
 
     def interrupt(self) -> None:
         """End what runs, on the server too."""

@@ -45,6 +45,13 @@ WHERE k.contype = 'f' AND n.nspname = %(namespace)s AND p.relname = %(name)s
 LIMIT 1
 """
 
+_OWNER = """
+SELECT format('it belongs to the role %%s; run ALTER TABLE %%I.%%I OWNER TO %%I as its owner',
+              relowner::regrole, nspname, relname, current_user)
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE nspname = %(namespace)s AND relname = %(name)s AND NOT pg_has_role(relowner, 'USAGE')
+"""
+
 _OLD = """
 SELECT c.oid::bigint, c.relowner::regrole::text,
        (SELECT conname FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p')
@@ -92,7 +99,8 @@ def obstacle(connection: Connection, member: Member) -> str:
     row = connection.execute(_NOT_OURS, parameters).fetchone()
     if row is not None:
         return f"a foreign key of the target's {row[0]}, which another role owns, refers to it"
-    return ""
+    row = connection.execute(_OWNER, parameters).fetchone()
+    return str(row[0]) if row is not None else ""
 
 
 def swap(connection: Connection, tables: Sequence[tuple[Member, Schema]]) -> None:

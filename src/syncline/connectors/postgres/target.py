@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import psycopg
 from psycopg import sql
 
 from ...connector import Capabilities, Claim
 from ...errors import Corruption, NeedsOperator, Transient
-from ...model import Key, Mark, Parked, Schema, SpanRecord, TableName, TableState
-from . import ddl, fit, indexes, ledger, omissions, swap, unique
+from ...model import Key, Mark, Parked, Problem, Schema, Severity, SpanRecord, TableName, TableState
+from . import ddl, fit, indexes, ledger, omissions, problems, swap, unique
 from .apply import PostgresApply
 from .catalog import Member
 from .connection import Connection
@@ -53,7 +53,7 @@ class PostgresTarget(PostgresStore):
             return list(dict.fromkeys(found))
 
     def mismatch(self, schema: Schema) -> str:
-        """The first column or the key that does not fit."""
+        """Each column that does not fit, and the key."""
         with self._mapped("look at", f"table {schema.table}") as connection:
             return fit.mismatch(connection, schema, self._member(schema), self._namespace)
 
@@ -70,6 +70,40 @@ class PostgresTarget(PostgresStore):
         """What would be lost with the old table; foreign keys of others are carried over to the new one."""
         with self._mapped("look at", f"table {schema.table}") as connection:
             return swap.obstacle(connection, self._member(schema))
+
+    def check(self, stream: str, tables: Sequence[Schema], *, nbytes: int | None) -> Sequence[Problem]:
+        """Bookkeeping, new tables (one a namespace, as rights belong to these) and writing are rehearsed;
+        triggers, sequences and narrower columns of the tables that are there; TLS. Of free room the server
+        tells nothing."""
+        found = list(problems.of_link(self._address))
+        found += problems.of_bookkeeping(self._mapped, stream)
+        tried: set[str] = set()
+        for schema in tables:
+            member = self._member(schema)
+            if self._sort(member):
+                found += self._check_existing(schema, member)
+            elif member[0] not in tried and not self.refusals(schema):
+                tried.add(member[0])
+                make = partial(_make_table, schema=schema, member=member)
+                what = "make", f"table {schema.table}"
+                found += problems.rehearse(self._mapped, *what, make, schema.table)
+        return found
+
+    def _check_existing(self, schema: Schema, member: Member) -> list[Problem]:
+        """Of a table that is there and fits."""
+        if self.mismatch(schema):
+            return []
+        found = problems.of_written(self._mapped, schema, member)
+        with self._mapped("check", f"table {schema.table}") as connection:
+            replica = self.may_act_as_replica
+            found += problems.of_triggers(connection, schema.table, member, as_replica=replica)
+            sequences = self._sequences_of(connection, schema.table)
+            found += problems.of_numbers(connection, schema.table, sequences)
+            found += [
+                Problem.about(Severity.WARN, schema.table, why)
+                for why in fit.narrower(connection, schema, member, self._namespace)
+            ]
+        return found
 
     def claim(self, stream: str, holding: int | None = None) -> Claim:
         """Take the stream; the sessions of an earlier worker that still hold its row are ended (Race 12)."""

@@ -32,14 +32,27 @@ WHERE NOT pg_visible_in_snapshot(xid, pg_current_snapshot())
 # The ids of both views are cut to 32 bits.
 _WHOSE = """
 SELECT format('the prepared transaction %%s of user %%s, open since %%s; '
-              'COMMIT PREPARED or ROLLBACK PREPARED ends it', quote_literal(gid), owner, prepared)
+              'COMMIT PREPARED or ROLLBACK PREPARED ends it', quote_literal(gid), owner, prepared),
+       format('run ROLLBACK PREPARED %%s when nobody is to commit it', quote_literal(gid))
 FROM pg_prepared_xacts WHERE transaction::text::bigint = ANY(%(xids)s)
 UNION ALL
 SELECT format('the transaction of user %%s in process %%s%%s, open since %%s%%s', usename, pid,
               CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
               coalesce(xact_start::text, 'a time that only its owner may see'),
-              CASE WHEN wait_event = 'SyncRep' THEN ', which waits for a synchronous standby' END)
+              CASE WHEN wait_event = 'SyncRep' THEN ', which waits for a synchronous standby' END),
+       format('run SELECT pg_terminate_backend(%%s) when it may be undone', pid)
 FROM pg_stat_activity WHERE backend_xid::text::bigint = ANY(%(xids)s)
+"""
+
+_ACTIVE = """
+SELECT format('user %%s in process %%s%%s, active %%s s ago', usename, pid,
+              CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END,
+              extract(epoch FROM clock_timestamp() - state_change)::numeric(9, 1))
+FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND backend_xid IS NULL AND application_name NOT LIKE 'syncline%%'
+  AND state_change > clock_timestamp() - make_interval(secs => %s)
+ORDER BY state_change DESC
 """
 
 _WAITED_FOR = """
@@ -73,8 +86,31 @@ class Announcer:
 
 def describe(session: Connection, xids: Sequence[str]) -> list[str]:
     """A clause for each of these transactions that still runs: user, process or name, since when."""
+    return [clause for clause, _ in _described(session, xids)]
+
+
+def _described(session: Connection, xids: Sequence[str]) -> list[tuple[str, str]]:
     short = [int(xid) & 0xFFFFFFFF for xid in xids]
-    return [clause for (clause,) in session.execute(_WHOSE, {"xids": short})]
+    return session.execute(_WHOSE, {"xids": short}).fetchall()
+
+
+def standing(session: Connection, *, everywhere: bool) -> list[tuple[str, str]]:
+    """The transactions that a start now would tell that it waits for, each as a clause and what ends it.
+    With `everywhere` those of other databases too, which the making of a slot waits for as well."""
+    query = "SELECT xid::text FROM pg_snapshot_xip(pg_current_snapshot()) AS xid" if everywhere else _RUNNING
+    running = [xid for (xid,) in session.execute(query.encode())]
+    if running:
+        time.sleep(PATIENCE_SECONDS)
+        running = [xid for (xid,) in session.execute(_STILL_RUNNING, [running])]
+    return _described(session, running)
+
+
+def writers(session: Connection, seconds: float) -> list[tuple[str, bool]]:
+    """Whose transactions run in this database now (True), and who else was active in the last seconds."""
+    running = [xid for (xid,) in session.execute(_RUNNING)]
+    return [(clause, True) for clause in describe(session, running)] + [
+        (clause, False) for (clause,) in session.execute(_ACTIVE, [seconds])
+    ]
 
 
 def wait_for_running(session: Connection, stopped: threading.Event, what: str, notice: Notice) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
 from ...errors import NeedsOperator, Refused
-from ...model import Batch, Lag, Position, Schema, SchemaChange, Sighting
+from ...model import Batch, Lag, Position, Problem, Schema, SchemaChange, Severity, Sighting, Writer
+from . import problems
 from .connection import Connection
 from .log import LogReader, shape_changed
 from .meta import drop_meta, restore_journal, write_meta
@@ -34,7 +34,8 @@ class SqliteSource(SqliteStore):
         """Triggers for these tables and a reader's row for the stream, in one transaction; it waits for
         the writer. Refused for a file that cannot be written or cannot be in WAL mode, where readers and
         writers would block each other, and for a table that is not there as `tables` says."""
-        self._refuse_read_only()
+        if fault := self._read_only_fault():
+            raise fault
         journal = str(self._db.value("PRAGMA journal_mode"))
         if journal != "wal" and self._db.value("PRAGMA journal_mode=WAL") != "wal":
             raise Refused(
@@ -57,6 +58,41 @@ class SqliteSource(SqliteStore):
             top = number_of(read_end(self._db))
             sql = f"INSERT OR IGNORE INTO {READERS} VALUES (?, ?, ?)"
             return self._db.execute(sql, (stream, top, top)).rowcount == 1
+
+    def check(
+        self, stream: str, tables: Sequence[Schema], *, begun: bool, deep: bool = False
+    ) -> Sequence[Problem]:
+        """Rights, place, room, locks and journal of the file, and whether it is damaged."""
+        found = list(problems.of_place(self._path, self.name))
+        if fault := self._read_only_fault():
+            found.append(Problem.of(fault))
+        else:
+            found += problems.of_room(self._path, self.name, None)
+            found += problems.of_locks(self._db, self.name)
+            found += problems.of_journal(self._db, self.name)
+        found += problems.of_contents(self._db, self.name, deep=deep)
+        if not begun and self.attached(stream):
+            why = f"the log of stream {stream} is left behind: the target knows no such stream"
+            remedy = "take it away with syncline sync FROM TO --remove"
+            found.append(Problem(Severity.WARN, "follow", self.name, why, remedy))
+        return found
+
+    def size(self, tables: Sequence[Schema]) -> int | None:
+        """The pages in use, when these are all tables: of one alone SQLite tells nothing quickly."""
+        names = {table.table for table in tables}
+        if any(not schema.problem and schema.table not in names for schema in self.discover()):
+            return None
+        pages, free, nbytes = (
+            int(self._db.value(f"PRAGMA {name}")) for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * nbytes
+
+    def writers(self, seconds: float) -> Sequence[Writer]:
+        """Whether somebody holds the write lock; SQLite does not tell who."""
+        if self._db.attempt("BEGIN IMMEDIATE"):
+            self._db.rollback()
+            return []
+        return [Writer("another process, which holds the file's write lock", True)]
 
     def detach(self, stream: str) -> None:
         """Takes away the reader, the triggers that nobody else needs, and the log with the last reader."""
@@ -200,13 +236,8 @@ class SqliteSource(SqliteStore):
                 self._second = None
         super().close()
 
-    def _refuse_read_only(self) -> None:
-        folder = os.path.dirname(os.path.realpath(self._path))
-        if self._db.has(LOG) or (os.access(self._path, os.W_OK) and os.access(folder, os.W_OK)):
-            return
-        raise Refused(
-            "follow", self.name, "the file or its folder is read-only", "grant the right to write to both"
-        )
+    def _read_only_fault(self) -> Refused | None:
+        return None if self._db.has(LOG) else problems.read_only_fault(self._path, self.name, "follow")
 
     def _reader(self, stream: str) -> tuple[int, int] | None:
         if not self._db.has(READERS):

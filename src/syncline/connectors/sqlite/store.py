@@ -27,6 +27,7 @@ from ...model import (
     TableName,
     digest_rows,
 )
+from . import problems
 from .catalog import PREFIX, discover, rowid_alias
 from .codec import decode, encode, read_literal, write_literal
 from .connection import Connection, quote
@@ -156,6 +157,16 @@ class SqliteStore:
             given = self._db.value("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,))
             last = max(filter(lambda number: number is not None, (last, given)), default=None)
         return {} if last is None else {column: int(last)}
+
+    def mends(self, statement: str) -> bool:
+        """WAL mode only, where the file can be written."""
+        return statement == problems.WAL and not problems.read_only_fault(self._path, self.name, "mend")
+
+    def mend(self, statement: str) -> None:
+        """Run it; Transient while another connection stands in its way."""
+        if not self.mends(statement):
+            raise Refused("mend", self.name, "the statement is none of the safe ones", f"run {statement}")
+        self._db.value(statement)
 
     def interrupt(self) -> None:
         """From any thread: whatever runs or waits raises Transient."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from ...connector import Claim
 from ...errors import Corruption, Superseded
-from ...model import Identity, Key, Mark, Parked, Schema, SpanRecord, TableName, TableState
-from . import ledger
+from ...model import Identity, Key, Mark, Parked, Problem, Schema, SpanRecord, TableName, TableState
+from . import ledger, problems
 from .apply import SqliteApply
 from .catalog import PREFIX, describe, rowid_alias
 from .connection import Connection, quote
@@ -74,6 +74,19 @@ class SqliteTarget(SqliteStore):
         sql = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ? COLLATE NOCASE"
         name = place(schema.table).name
         return f"{name} is a view" if self._db.value(sql, (name,)) else ""
+
+    def check(self, stream: str, tables: Sequence[Schema], *, nbytes: int | None) -> Sequence[Problem]:
+        """Rights, place and room of the file, who holds its lock, and triggers of the tables there."""
+        found = list(problems.of_place(self._path, self.name))
+        fault = problems.read_only_fault(self._path, self.name, "write to")
+        if fault:
+            return [*found, Problem.of(fault)]
+        found += problems.of_room(self._path, self.name, nbytes or 0)
+        if self._exists():
+            found += problems.of_locks(self._db, self.name)
+            for schema in tables:
+                found += problems.of_triggers(self._db, schema.table, place(schema.table).name)
+        return found
 
     def claim(self, stream: str, holding: int | None = None) -> Claim:
         """Fence + 1 first, then everything else is read, in one transaction (Race 12). The write lock of
@@ -225,7 +238,9 @@ class SqliteTarget(SqliteStore):
         return self._opened is not None or os.path.exists(self._path)
 
     def _make(self) -> None:
-        """Open the file, making it where there is none."""
+        """Open the file, making it where there is none. Refused where nothing can be written."""
+        if fault := problems.read_only_fault(self._path, self.name, "write to"):
+            raise fault
         if self._opened is None:
             self._opened = Connection(self._path, self.name, create=True)
 

@@ -18,6 +18,7 @@ from ...model import (
     Identity,
     Lag,
     Position,
+    Problem,
     Rows,
     Schema,
     SchemaChange,
@@ -26,6 +27,7 @@ from ...model import (
     Span,
     TableName,
     Truncate,
+    Writer,
     digest_rows,
 )
 from .rules import Rules, is_glob, rules_of
@@ -96,6 +98,29 @@ class TransformedSource:
         names = {_origin(schema).table: schema.table for schema in tables}
         seen = self._source.inspect([_origin(schema) for schema in tables])
         return [replace(each, table=names[each.table]) for each in seen]
+
+    def check(
+        self, stream: str, tables: Sequence[Schema], *, begun: bool, deep: bool = False
+    ) -> Sequence[Problem]:
+        """Check the source's tables."""
+        origins = [_origin(schema) for schema in tables]
+        return self._source.check(stream, origins, begun=begun, deep=deep)
+
+    def size(self, tables: Sequence[Schema]) -> int | None:
+        """As of the source's tables: more than what rules leave of them."""
+        return self._source.size([_origin(schema) for schema in tables])
+
+    def writers(self, seconds: float) -> Sequence[Writer]:
+        """As of the source."""
+        return self._source.writers(seconds)
+
+    def mends(self, statement: str) -> bool:
+        """As of the source."""
+        return self._source.mends(statement)
+
+    def mend(self, statement: str) -> None:
+        """Run it at the source."""
+        self._source.mend(statement)
 
     def compare(self, a: Position, b: Position) -> int:
         """As the source compares."""
