@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -16,67 +15,9 @@ from psycopg import sql
 from services.postgres import Postgres
 
 from .command import Outcome, picture, syncline
+from .pairs import PASSWORD, TABLES, Pair, as_role
 
-Databases = Callable[[], str]
-
-PASSWORD = "correct-horse"
 GRANT_SELECT = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}"
-TABLES = """
-CREATE TABLE customers (id bigint PRIMARY KEY, name text NOT NULL);
-CREATE TABLE orders (id bigint PRIMARY KEY, customer bigint REFERENCES customers, note text);
-INSERT INTO customers VALUES (1, 'Ada'), (2, 'Björn');
-INSERT INTO orders VALUES (10, 1, NULL), (11, 2, 'x');
-"""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two stores with something in them, by the URLs of who may do everything."""
-
-    source: str
-    target: str
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Pair:
-    source, target = tmp_path / "shop.db", tmp_path / "copy.db"
-    for path in (source, target):
-        with closing(sqlite3.connect(path)) as file:
-            file.executescript(TABLES if path == source else "CREATE TABLE other (id INTEGER PRIMARY KEY)")
-    return Pair(f"sqlite:///{source}", f"sqlite:///{target}")
-
-
-@pytest.fixture
-def servers(postgres_database: Databases, postgres_b_database: Databases) -> Pair:
-    pair = Pair(postgres_database(), postgres_b_database())
-    with psycopg.connect(pair.source) as server:
-        server.execute(TABLES)
-    with psycopg.connect(pair.target) as server:
-        server.execute("CREATE TABLE other (id bigint PRIMARY KEY)")
-    return pair
-
-
-@pytest.fixture
-def role(servers: Pair) -> Iterator[str]:
-    """A role on both servers that may log in and nothing else."""
-    name = "syncline_test_role"
-    drop = sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name))
-    for url in (servers.source, servers.target):
-        with psycopg.connect(url) as server:
-            if server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
-                server.execute(drop)
-            create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), PASSWORD)
-            server.execute(create)
-    yield name
-    for url in (servers.source, servers.target):
-        with psycopg.connect(url) as server:
-            server.execute(drop)
-
-
-def as_role(url: str, name: str, password: str = PASSWORD) -> str:
-    """The URL for another user."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.hostname}:{parts.port}"))
 
 
 def refused(outcome: Outcome, *parts: str) -> None:
@@ -92,10 +33,28 @@ def refused(outcome: Outcome, *parts: str) -> None:
 
 
 def check(pair: Pair, source: str, target: str, *parts: str, options: tuple[str, ...] = ()) -> None:
-    """That a run is refused, and that it touched nothing at either end."""
+    """That a run is refused, that `check` finds it in the same words, and that neither touched anything."""
     before = picture(pair.source), picture(pair.target)
-    refused(syncline("sync", source, target, "--quiet", *options), *parts)
+    outcome = syncline("sync", source, target, "--quiet", *options)
+    refused(outcome, *parts)
     assert (picture(pair.source), picture(pair.target)) == before
+    checked = syncline("check", source, target, "--json", *options)
+    assert checked.code == checked.document["exit"] == 2, checked
+    assert outcome.err in lines(checked), checked
+    assert (picture(pair.source), picture(pair.target)) == before
+
+
+def lines(checked: Outcome) -> list[str]:
+    """What `check` found, each as the line that a refused run would be answered with."""
+    if checked.document["error"]:
+        return [checked.err]
+    found = [
+        f"syncline: cannot {problem['operation']} {problem['subject']}: {problem['reason']}"
+        + (f"; {problem['remedy']}" if problem["remedy"] else "")
+        for problem in checked.document["problems"]
+        if problem["severity"] == "refuse"
+    ]
+    return [f"{line}\n" for line in found]
 
 
 def test_the_control_run_is_not_refused(files: Pair) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ..connector import Claim, Source, Store, Target
-from ..errors import Refused, SynclineError
+from ..errors import Interrupted, Refused, SynclineError, Transient
 from ..model import Problem, Schema, Severity, Span, TableName
 from ..model.position import stream_name
 from .pipeline import compare_log, side_name
@@ -111,7 +111,17 @@ class Check:
             error = Refused("sync", source.name, "it is the target as well", "name two databases")
             self._add(End.TARGET, Problem.of(error))
             return
-        name = self._found.stream = stream_name(here, there)
+        self._found.stream = stream_name(here, there)
+        try:
+            self._look_on(source, target)
+        except (Transient, Interrupted):
+            raise
+        except SynclineError as error:  # there is no way past it, such as damage in a file
+            self._add(End.TARGET if target.name in str(error) else End.SOURCE, Problem.of(error))
+
+    def _look_on(self, source: Source, target: Target) -> None:
+        """What can be told once both stores are open."""
+        here, name = source.identity(), self._found.stream
         known, beside = target.peek(name), target.peek(side_name(name))
         if known and known.position:
             self._try(End.SOURCE, lambda: compare_log(known, here, source))

@@ -235,22 +235,37 @@ def _place(
     existing = {schema.table for schema in target.discover()}
     new: list[NewTable] = []
     for schema in schemas:
-        subject = f"table {schema.table}"
-        if target.place(schema.table) not in existing:
-            new.append(NewTable(schema, made=True))
-        elif options.replace:
-            if why := target.replaceable(schema):
-                refuse(schema.table, [Refused("replace", subject, why)])
-            new.append(NewTable(schema, made=True, aside=True))
-        elif why := target.mismatch(schema):
-            error = Refused("sync", subject, f"the target's table differs: {why}", "use --replace")
+        try:
+            new.append(_placed(source, target, schema, existing, options))
+        except Refused as error:
             refuse(schema.table, [error])
-        elif not target.holds_rows(schema):
-            new.append(NewTable(schema))
-        elif compare_at_rest(source, target, [schema])[schema.table] is Finding.EQUAL:
-            new.append(NewTable(schema, adopted=True))
-        else:
-            why = f"{target.name} holds other rows in {target.place(schema.table)}"
-            remedy = "use --replace to build it anew beside them and swap, or empty it"
-            refuse(schema.table, [Refused("sync", subject, why, remedy)])
     return new
+
+
+def _placed(
+    source: Source,
+    target: Target,
+    schema: Schema,
+    existing: Collection[TableName],
+    options: Options,
+) -> NewTable:
+    """How one new table comes to the target; Refused when it cannot."""
+    subject = f"table {schema.table}"
+    if target.place(schema.table) not in existing:
+        return NewTable(schema, made=True)
+    if options.replace:
+        if why := target.replaceable(schema):
+            raise Refused("replace", subject, why)
+        return NewTable(schema, made=True, aside=True)
+    if why := target.mismatch(schema):
+        raise Refused("sync", subject, f"the target's table differs: {why}", "use --replace")
+    if not target.holds_rows(schema):
+        return NewTable(schema)
+    if compare_at_rest(source, target, [schema])[schema.table] is Finding.EQUAL:
+        return NewTable(schema, adopted=True)
+    raise Refused(
+        "sync",
+        subject,
+        f"{target.name} holds other rows in {target.place(schema.table)}",
+        "use --replace to build it anew beside them and swap, or empty it",
+    )

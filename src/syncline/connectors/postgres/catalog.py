@@ -21,6 +21,8 @@ from .types import SYSTEM, ServerType, canonical, qualified, quoted
 
 BOOKKEEPING = "syncline"
 ASIDE = "__syncline_new"
+LOCK_TIMEOUT = "3s"
+"""Whoever locks a table for longer is named, not waited for in silence: definitions cannot be read then."""
 
 Member = tuple[str, str]
 """A table as the server knows it: its namespace and its name."""
@@ -127,6 +129,7 @@ def discover(connection: Connection, default: str, oids: Sequence[int] | None = 
         # One snapshot, so that a table altered meanwhile is not half old and half new.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SET LOCAL search_path = pg_catalog")
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
         found = _fetch(
             connection,
             _TABLES,

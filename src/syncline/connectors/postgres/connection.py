@@ -354,7 +354,8 @@ def _grant(message: str, operation: str, role: str) -> str:
     writes = operation.split()[0] in ("apply", "write", "load", "delete", "truncate")
     match found.groups() if found else ("", ""):
         case ("table", name):
-            rights = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE" if writes else "SELECT"
+            rights = "SELECT, INSERT, UPDATE, DELETE" if writes else "SELECT"
+            rights = "REFERENCES" if operation.startswith("add foreign keys") else rights
             return f"run GRANT {rights} ON {name} TO {role} as its owner"
         case ("schema", name):
             return f"run GRANT USAGE, CREATE ON SCHEMA {name} TO {role} as its owner"

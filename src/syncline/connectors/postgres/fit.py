@@ -68,7 +68,7 @@ def mismatch(connection: Connection, schema: Schema, member: Member, default: st
         True,
     ):
         differences.append("it is unlogged, so that a crash empties it")
-    if not differences and not _keyed(connection, row[0], schema.key):
+    if not _keyed(connection, row[0], schema.key):
         columns = ", ".join(schema.key)
         differences.append(f"it has no primary key or unique index over just ({columns})")
     return "; ".join(differences)

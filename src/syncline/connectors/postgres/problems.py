@@ -231,6 +231,21 @@ def of_triggers(
         yield Problem.about(Severity.WARN, table, why, remedy)
 
 
+def of_references(session: Connection, schema: Schema, parents: Sequence[Member]) -> Iterator[Problem]:
+    """Which tables of others a table that will be made here may not refer to."""
+    for parent in parents:
+        name = sql.Identifier(*parent).as_string(session)
+        query = "SELECT to_regclass(%s) IS NULL OR has_table_privilege(to_regclass(%s), 'REFERENCES')"
+        if session.execute(query, [name, name]).fetchone() != (True,):
+            role = sql.Identifier(_role(session)).as_string(session)
+            why, remedy = (
+                f"permission denied for table {parent[1]}",
+                f"run GRANT REFERENCES ON {name} TO {role}",
+            )
+            error = Refused("add foreign keys to", f"table {schema.table}", why, f"{remedy} as its owner")
+            yield Problem.of(error, schema.table)
+
+
 def of_numbers(
     session: Connection, table: TableName, sequences: Sequence[tuple[str, sql.Identifier, int]]
 ) -> Iterator[Problem]:

@@ -7,10 +7,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
+import psycopg
 from psycopg import sql
 
 from ...connector import Capabilities
-from ...errors import NeedsOperator, Refused, Unfit
+from ...errors import NeedsOperator, Refused, Transient, Unfit
 from ...model import (
     ARROW,
     CANONICAL,
@@ -24,7 +25,7 @@ from ...model import (
     digest_rows,
 )
 from ...model.span import Bound
-from . import catalog, problems
+from . import catalog, problems, transactions
 from .catalog import Member
 from .codec import rows_from_csv, texts_of
 from .connection import Address, Connection, Sessions
@@ -78,7 +79,11 @@ class PostgresStore:
     def discover(self) -> Sequence[Schema]:
         """The tables, and by `problem` what looks like one; a database in one snapshot."""
         with self._mapped("look at", self.name) as connection:
-            return catalog.discover(connection, self._namespace)
+            try:
+                return catalog.discover(connection, self._namespace)
+            except psycopg.errors.LockNotAvailable:
+                who = transactions.lockers(connection)
+                raise Transient("look at", self.name, who[0] if who else "a table is locked") from None
 
     def native(self, schema: Schema) -> Schema:
         """The same: each type's canonical text is the server's own, or says as much."""

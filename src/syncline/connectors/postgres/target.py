@@ -77,12 +77,19 @@ class PostgresTarget(PostgresStore):
         tells nothing."""
         found = list(problems.of_link(self._address))
         found += problems.of_bookkeeping(self._mapped, stream)
+        with self._mapped("check", self.name) as connection:
+            if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+                return found[-1:]  # nothing at all can be written, and that is told
         tried: set[str] = set()
         for schema in tables:
             member = self._member(schema)
             if self._sort(member):
                 found += self._check_existing(schema, member)
-            elif member[0] not in tried and not self.refusals(schema):
+                continue
+            with self._mapped("check", f"table {schema.table}") as connection:
+                parents = [self._member(foreign.parent) for foreign in schema.foreign_keys]
+                found += problems.of_references(connection, schema, parents)
+            if member[0] not in tried and not self.refusals(schema):
                 tried.add(member[0])
                 make = partial(_make_table, schema=schema, member=member)
                 what = "make", f"table {schema.table}"

@@ -55,6 +55,15 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 ORDER BY state_change DESC
 """
 
+_LOCKERS = """
+SELECT format('table %s is locked by user %s in process %s%s, since %s', relation::regclass, usename,
+              l.pid, CASE WHEN application_name <> '' THEN ' (' || application_name || ')' END, xact_start)
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE locktype = 'relation' AND granted AND mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY xact_start
+"""
+
 _WAITED_FOR = """
 SELECT transactionid::text FROM pg_locks
 WHERE pid = %s AND locktype = 'transactionid' AND NOT granted
@@ -103,6 +112,11 @@ def standing(session: Connection, *, everywhere: bool) -> list[tuple[str, str]]:
         time.sleep(PATIENCE_SECONDS)
         running = [xid for (xid,) in session.execute(_STILL_RUNNING, [running])]
     return _described(session, running)
+
+
+def lockers(session: Connection) -> list[str]:
+    """Who keeps everybody else from even looking at a table of this database, a clause a table."""
+    return [clause for (clause,) in session.execute(_LOCKERS)]
 
 
 def writers(session: Connection, seconds: float) -> list[tuple[str, bool]]:

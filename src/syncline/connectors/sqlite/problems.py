@@ -35,10 +35,10 @@ def read_only_fault(path: str, name: str, operation: str) -> Refused | None:
     return Refused(operation, name, why, "grant the right to write to both")
 
 
-def file_system(path: str, mounts: Path = _MOUNTS) -> str:
+def file_system(path: str, mounts: Path | None = None) -> str:
     """The kind of file system that a path is on, by the system's name of it; '' where it cannot be known."""
     try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
+        lines = (mounts or _MOUNTS).read_text(errors="surrogateescape").splitlines()
     except OSError:
         return ""
     place, found = os.path.realpath(path) + "/", ("", "")

@@ -19,6 +19,7 @@ driver, never by silence. Random cases print their seed; `SYNCLINE_SEED` replays
     reading     ReadingSuite: discover, split, read, read_keys, digest     (part of SourceSuite, TargetSuite)
     log         SourceSuite: attach, floor and ceiling, changes, release
     writing     TargetSuite: prepare, load, upsert, delete, truncate, finish, swap, sequences
+    checking    check, mend, size, writers                         (part of SourceSuite, TargetSuite)
     fencing     fences, positions, ledger, join, forget                    (part of TargetSuite)
     round_trip  StreamSuite: from a source's log into a target, marks, 1,000 random transactions
 """

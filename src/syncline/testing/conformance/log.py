@@ -13,6 +13,7 @@ import pytest
 from ...connector import Source, Store
 from ...errors import NeedsOperator, Transient
 from ...model import Batch, Changes, Kind, Position, Schema, SchemaChange, Truncate
+from .checking import SourceChecks
 from .driver import Delete, Empty, PlainDatabase, Update, Write
 from .reading import ReadingSuite
 from .stage import (
@@ -33,7 +34,7 @@ from .stage import (
 )
 
 
-class SourceSuite(ReadingSuite):
+class SourceSuite(SourceChecks, ReadingSuite):
     """What a Source promises."""
 
     def open_store(self) -> Store:

@@ -10,6 +10,7 @@ import pytest
 from ...connector import Apply, Store
 from ...errors import NeedsOperator, SynclineError
 from ...model import ForeignKey, Index, Kind, Schema, Span, TableName, TableState
+from .checking import TargetChecks
 from .driver import Insert, PlainDatabase, Row
 from .fencing import FencingSuite
 from .reading import KEYED, ReadingSuite, identifier_column, keyed
@@ -39,7 +40,7 @@ PEOPLE = table(
 TEAMS = table("teams", identifier(), column("title", Kind.TEXT))
 
 
-class TargetSuite(FencingSuite, ReadingSuite):
+class TargetSuite(TargetChecks, FencingSuite, ReadingSuite):
     """What a Target promises."""
 
     def open_store(self) -> Store:
