@@ -134,6 +134,10 @@ class Check:
         nbytes = source.size(new) if new else 0
         for problem in target.check(name, tables, nbytes=nbytes):
             self._add(End.TARGET, problem)
+        planned = {schema.table for schema in tables}
+        for made in (new.schema for new in plan.new if new.made):
+            for omission in target.omissions(made, planned):
+                self._add(End.TARGET, Problem.about(Severity.NOTE, made.table, f"{omission} at the target"))
         if self._deep:
             for schema in tables:
                 self._found.problems += [Found(End.SOURCE, problem) for problem in _unfit(source, schema)]

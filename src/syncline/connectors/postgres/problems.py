@@ -158,11 +158,6 @@ def of_keeping(session: Connection, stream: str, *, begun: bool) -> Iterator[Pro
 def of_contents(session: Connection) -> Iterator[Problem]:
     """What no stream carries, and nobody would miss until it is needed."""
     subject = f"database {session.info.dbname}"
-    row = session.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone()
-    if row is not None and row[0]:
-        why = f"large objects are not synced, and there are {row[0]:,}; the columns that name them are synced"
-        remedy = "carry them with pg_dump --blobs, or keep them as bytea"
-        yield Problem(Severity.WARN, "sync", subject, why, remedy)
     for (name,) in session.execute(_LOOSE_SEQUENCES, [BOOKKEEPING]):
         why = f"sequence {name} belongs to no column, and is not synced"
         remedy = "make it at the target as well, and set it by hand when you switch"
