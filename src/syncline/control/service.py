@@ -9,6 +9,7 @@ from .stores import source_opener, target_opener
 
 if TYPE_CHECKING:
     from ..engine.check import Check
+    from ..engine.cutover import Cutover, Switch
     from ..engine.pipeline import Pipeline
     from ..engine.report import Observer, Options, Report
 
@@ -43,3 +44,13 @@ def check(source: str, target: str, options: Options, *, deep: bool = False) -> 
     from ..engine.check import Check
 
     return Check(open_source, open_target, options, deep=deep)
+
+
+def cutover(source: str, target: str, options: Options, observer: Observer, switch: Switch) -> Cutover:
+    """The run that tells when to switch from one store to the other, ready to `run`; references as for
+    `sync`. Raises Refused for a reference that means nothing."""
+    open_source, open_target = source_opener(source), target_opener(target)
+
+    from ..engine.cutover import Cutover
+
+    return Cutover(open_source, open_target, options, observer, switch)

@@ -372,6 +372,18 @@ class Pipeline:
         live = [state.schema for state in main.states.values() if state.state is State.LIVE]
         for schema in live:
             main.target.advance_sequences(schema, main.lookup.sequences(schema))
+        self._judge(main, live)
+        if main.parking:
+            self.report.notes.append(
+                f"stream {main.claim.stream} stays at both ends, as it has parked keys: mend their values and"
+                " run again, give them up with `syncline parked drop`, or take all away with --remove"
+            )
+            return self.report
+        self._leave(main)
+        return self.report
+
+    def _judge(self, main: Stream, live: Sequence[Schema]) -> None:
+        """Compare the live tables, and give each its verdict."""
         findings = self._compare(main, live)
         for table in self.report.tables:
             state = main.states.get(table.table)
@@ -385,18 +397,14 @@ class Pipeline:
                         table.verdict = Verdict.PARKED
             elif state is not None:
                 table.verdict, table.detail = Verdict.FAILED, state.detail or f"it is {state.state}"
-        if main.parking:
-            self.report.notes.append(
-                f"stream {main.claim.stream} stays at both ends, as it has parked keys: mend their values and"
-                " run again, give them up with `syncline parked drop`, or take all away with --remove"
-            )
-            return self.report
+
+    def _leave(self, main: Stream) -> None:
+        """Leave nothing of the stream at either end; a removal that is killed is finished by the next run."""
         main.target.mark_removing(main.claim)
         failpoints.hit("remove.before_detach")
         main.lookup.detach(main.claim.stream)
         failpoints.hit("remove.after_detach")
         main.target.forget(main.claim.stream)
-        return self.report
 
     def _compare(self, main: Stream, schemas: Sequence[Schema]) -> Mapping[TableName, Finding]:
         """Compare tables of the stream as its owner."""

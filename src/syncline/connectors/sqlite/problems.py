@@ -18,6 +18,9 @@ WAL = "PRAGMA journal_mode=WAL"
 LEAST_ROOM_BYTES = 64 << 20
 """What a log of some hundred thousand changes takes; a source with less free room is warned of."""
 
+MOMENT_SECONDS = 0.25
+"""How long a short transaction, such as one of our own, may hold the write lock."""
+
 _LOCK_SECONDS = 1.0
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -77,16 +80,22 @@ def of_contents(db: Connection, name: str, *, deep: bool) -> Iterator[Problem]:
         yield Problem(Severity.REFUSE, "read", name, why, "restore the file from a backup")
 
 
-def of_locks(db: Connection, name: str) -> Iterator[Problem]:
-    """Whether another process holds the write lock, and for longer than a moment."""
-    deadline = time.monotonic() + _LOCK_SECONDS
+def is_locked(db: Connection, seconds: float) -> bool:
+    """Whether others hold the write lock for that long."""
+    deadline = time.monotonic() + seconds
     while not db.attempt("BEGIN IMMEDIATE"):
         if time.monotonic() > deadline:
-            why = "the start waits for another process to end its transaction"
-            yield Problem(Severity.WARN, "follow", name, why, "end it")
-            return
-        time.sleep(0.02)
+            return True
+        time.sleep(0.01)
     db.rollback()
+    return False
+
+
+def of_locks(db: Connection, name: str) -> Iterator[Problem]:
+    """Whether another process holds the write lock, and for longer than a moment."""
+    if is_locked(db, _LOCK_SECONDS):
+        why = "the start waits for another process to end its transaction"
+        yield Problem(Severity.WARN, "follow", name, why, "end it")
 
 
 def of_journal(db: Connection, name: str) -> Iterator[Problem]:

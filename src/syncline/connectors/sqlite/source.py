@@ -89,10 +89,8 @@ class SqliteSource(SqliteStore):
 
     def writers(self, seconds: float) -> Sequence[Writer]:
         """Whether somebody holds the write lock; SQLite does not tell who."""
-        if self._db.attempt("BEGIN IMMEDIATE"):
-            self._db.rollback()
-            return []
-        return [Writer("another process, which holds the file's write lock", True)]
+        locked = problems.is_locked(self._db, problems.MOMENT_SECONDS)
+        return [Writer("another process, which holds the file's write lock", True)] if locked else []
 
     def detach(self, stream: str) -> None:
         """Takes away the reader, the triggers that nobody else needs, and the log with the last reader."""
