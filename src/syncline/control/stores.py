@@ -57,17 +57,16 @@ def find_connector(url: str) -> Connector:
 
 
 def source_opener(reference: str) -> Callable[[], Source]:
-    """A function that opens the referenced store as a source. Raises Refused; connects to nothing."""
-    url = resolve(reference)
-    connector = find_connector(url)
-    return lambda: connector.source(url)
+    """A function that opens the referenced store as a source. Raises Refused; connects to nothing. The
+    reference is read again at each opening: a password that is rotated while a run goes on is found there."""
+    connector = find_connector(resolve(reference))
+    return lambda: connector.source(resolve(reference))
 
 
 def target_opener(reference: str) -> Callable[[], Target]:
-    """A function that opens the referenced store as a target. Raises Refused; connects to nothing."""
-    url = resolve(reference)
-    connector = find_connector(url)
-    return lambda: connector.target(url)
+    """A function that opens the referenced store as a target, as `source_opener` does."""
+    connector = find_connector(resolve(reference))
+    return lambda: connector.target(resolve(reference))
 
 
 def _from_environment(reference: str, name: str) -> str:

@@ -100,7 +100,7 @@ def _decode(schema: Schema, column: Column, values: Values, keys: Sequence[Value
         array = _at_once(column, values, classes - {_NONE})
         if array is not None:
             return array
-    except (pa.ArrowInvalid, OverflowError):
+    except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
         array = None  # some value does not fit: found below, to be named
     one = _reader(column)
     decoded: list[Any] = []
@@ -118,7 +118,7 @@ def _reader(column: Column) -> Callable[[Any], Any]:
     if kind in INTEGERS:
         return _ranged(*_BITS[kind])
     if _is_own(column):
-        return write_literal
+        return lambda value: _whole(write_literal(value))
     return _ONE.get(kind, _text)
 
 
@@ -159,7 +159,13 @@ def _at_once(column: Column, values: Values, classes: set[type]) -> pa.Array | N
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
-    return value
+    return _whole(value)
+
+
+def _whole(text: str) -> str:
+    """The text, when the bytes that were stored for it are UTF-8: ValueError for any other."""
+    text.encode()
+    return text
 
 
 def _ranged(low: int, high: int) -> Callable[[Any], int]:
@@ -319,7 +325,8 @@ def _refuse_floats(schema: Schema, column: Column, rows: Rows, values: list[floa
 def _shown(value: Any) -> str:
     names = {int: "an integer", float: "a real", str: "text", bytes: "a blob"}
     literal = write_literal(value)
-    return f"{literal if len(literal) <= 40 else literal[:40] + '…'} ({names[type(value)]})"
+    shown = literal.encode(errors="backslashreplace").decode()
+    return f"{shown if len(shown) <= 40 else shown[:40] + '…'} ({names[type(value)]})"
 
 
 def _unfit(

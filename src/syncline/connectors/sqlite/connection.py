@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote as quote_url
 
@@ -75,6 +76,8 @@ class Connection:
             )
         except sqlite3.Error as error:
             raise Refused("open", subject, str(error), "check the path and its permissions") from None
+        # Whatever bytes an application has called text: one bad cell is its row's trouble, not the file's.
+        self._db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
         try:
             # No cascade may run behind the log's back, and a commit is on the disk (Promise 1).
             self.execute("PRAGMA foreign_keys=OFF")
