@@ -9,6 +9,7 @@ from typing import Any
 
 from typer import Abort, TyperException
 
+from ..control.project import Misconfigured
 from ..control.stores import redact
 from ..errors import Interrupted, NeedsOperator, Refused, SynclineError
 from .figures import printable
@@ -59,8 +60,16 @@ def members(error: SynclineError) -> dict[str, Any]:
             "reason": redact(error.reason),
             "remedy": error.remedy,
             "message": redact(str(error)),
+            **_problems(error),
         },
     }
+
+
+def _problems(error: SynclineError) -> dict[str, list[str]]:
+    """Everything that is wrong with a configuration, where the line on stderr has the first only."""
+    if not isinstance(error, Misconfigured):
+        return {}
+    return {"problems": [redact(problem) for problem in error.problems]}
 
 
 def show_traceback(error: BaseException) -> None:

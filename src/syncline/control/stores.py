@@ -56,6 +56,25 @@ def find_connector(url: str) -> Connector:
     return _load(known[scheme])
 
 
+def check_reference(reference: str) -> str:
+    """The reference, if it has a form that can mean a store; opens, reads and loads nothing. ValueError
+    with a sentence otherwise, which never shows what may hold a password."""
+    kind, colon, name = reference.strip().partition(":")
+    if not colon:
+        shown = f'"{reference}" is' if _HARMLESS.fullmatch(reference) else "it is"
+        raise ValueError(f"{shown} no store; write a URL, env:NAME or file:PATH")
+    if kind in ("env", "file"):
+        if not name:
+            raise ValueError(f"{kind}: names nothing; write {'env:NAME' if kind == 'env' else 'file:PATH'}")
+        return reference
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    scheme = kind.lower().partition("+")[0]
+    if scheme not in known:
+        what = f"the scheme {scheme}" if _HARMLESS.fullmatch(scheme) else "its scheme"
+        raise ValueError(f"no connector knows {what}; {_hint(scheme, known)}")
+    return reference
+
+
 def source_opener(reference: str) -> Callable[[], Source]:
     """A function that opens the referenced store as a source. Raises Refused; connects to nothing. The
     reference is read again at each opening: a password that is rotated while a run goes on is found there."""
