@@ -245,6 +245,9 @@ class Target(Store, Protocol):
     def peek(self, stream: str) -> Claim | None:
         """The stream as it is, without taking it or making anything; None when it is unknown here."""
 
+    def streams(self) -> Sequence[str]:
+        """The names of all streams that this target keeps something of."""
+
     def spans(self, claim: Claim, table: TableName) -> Sequence[SpanRecord]:
         """The ledger of one table, in order; its place is the span's number."""
 

@@ -65,7 +65,7 @@ def _change(
 def _ask(source: str, target: str, question: Callable[[Target, Sequence[str]], Answer]) -> Answer:
     open_source, open_target = source_opener(source), target_opener(target)
 
-    from ..engine.pipeline import side_name
+    from ..engine.shared import side_name
     from ..model.position import stream_name
 
     with closing(open_source()) as origin, closing(open_target()) as store:

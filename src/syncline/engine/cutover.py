@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ..connector import Source, Target
 from ..model import Schema, State, Writer
-from .pipeline import Pipeline, side_name
+from .pipeline import Pipeline
 from .report import Observer, Options, Report, Verdict
+from .shared import side_name
 from .stream import Stream
 
 LOOK_SECONDS = 0.5

@@ -18,6 +18,7 @@ from .parking import describe
 from .plan import NewTable, Plan, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
+from .shared import refuse_shared, side_name
 from .stores import Stores
 from .stream import Stream
 from .tally import Tally
@@ -70,6 +71,7 @@ class Pipeline:
                     if not self._passes(error):
                         raise self._as_met(error) from None
                     pause = self._patience.pause(error)
+                    self._observer.failed(error)
                     self._observer.notice(f"{error}; trying again")
                     self._stores.close()
                     self._stores.wait(pause)
@@ -99,7 +101,7 @@ class Pipeline:
         here, there = source.identity(), target.identity()
         if here.id == there.id:
             raise Refused("sync", source.name, "it is the target as well", "name two databases")
-        name = stream_name(here, there)
+        name = stream_name(here, there, self._options.pipeline)
         self.report.stream, self.report.source, self.report.target = name, source.name, target.name
         if self._options.remove:
             return self._remove(name, source, target)
@@ -113,6 +115,7 @@ class Pipeline:
         if known and beside and beside.position:
             tables |= beside.tables
         plan = make_plan(source, target, tables, self._options)
+        refuse_shared(name, here, target, [new.schema.table for new in plan.new], self._options)
         self._tell(plan, target)
         if self._options.dry_run:
             return self._dry_report(plan)
@@ -288,6 +291,9 @@ class Pipeline:
             failpoints.hit("attach.done")
             floor = source.floor(self._observer.notice)
             stream.enter([self._initial(table, floor, source, stream.target) for table in new], floor)
+            if fresh:  # another pipeline may have begun in the same moment
+                tables = [table.schema.table for table in new]
+                refuse_shared(stream.claim.stream, source.identity(), stream.target, tables, self._options)
         except (Refused, NeedsOperator):
             if fresh:  # nothing was copied: leave nothing behind
                 self._take_away(stream.claim.stream, source, stream.target)
@@ -368,11 +374,15 @@ class Pipeline:
         self._stores.release(side.target)
 
     def _conclude(self, main: Stream) -> Report:
-        """Compare, set the sequences, take everything away, report."""
+        """Compare, set the sequences, take everything away, report. A stream that is kept stays."""
         live = [state.schema for state in main.states.values() if state.state is State.LIVE]
         for schema in live:
             main.target.advance_sequences(schema, main.lookup.sequences(schema))
+        if self._options.keep and not self._options.compare:
+            return self._kept(main)
         self._judge(main, live)
+        if self._options.keep:
+            return self.report
         if main.parking:
             self.report.notes.append(
                 f"stream {main.claim.stream} stays at both ends, as it has parked keys: mend their values and"
@@ -418,6 +428,16 @@ class Pipeline:
             main.parking.keys,
         )
 
+    def _kept(self, main: Stream) -> Report:
+        """The report of a run that compares nothing: what is not live, or has parked keys, is named."""
+        for table in self.report.tables:
+            state, parked = main.states.get(table.table), main.parking[table.table]
+            if state is not None and state.state is not State.LIVE:
+                table.verdict, table.detail = Verdict.FAILED, state.detail or f"it is {state.state}"
+            elif parked:
+                table.verdict, table.detail = Verdict.PARKED, describe(parked.values())
+        return self.report
+
     def _finish_removal(self, known: Claim, source: Source, target: Target) -> Report:
         """An earlier one-off run ended after it had taken its log away: what it left is only compared."""
         target.forget(known.stream)
@@ -442,11 +462,6 @@ class Pipeline:
         if not self.report.notes:
             self.report.notes.append("there was nothing to take away")
         return self.report
-
-
-def side_name(stream: str) -> str:
-    """The name of the stream that brings added tables up to the main one."""
-    return f"{stream}_side"
 
 
 def compare_log(known: Claim, here: Identity, source: Source) -> None:

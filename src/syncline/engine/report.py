@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from ..model import Lag, State, TableName
+from ..errors import SynclineError
+from ..model import Lag, Position, State, TableName
 from .transform.rules import Rules
 
 
@@ -30,6 +31,9 @@ class Options:
     """What the user asked for. Globs match table names such as `orders` or `sales.orders`, those of `rules`
     included, which say what becomes of a table on its way.
 
+    `pipeline` is the name of the stream's pipeline, '' for the pair's own one; `pipelines` all names that
+    are known, for messages. `keep` leaves the stream at both ends when a run is done, so that the next one
+    goes on; without `compare` such a run does not compare.
     `give_up_after` seconds of trouble without progress end a one-off run; a following one never gives up.
     """
 
@@ -39,6 +43,10 @@ class Options:
     replace: bool = False
     dry_run: bool = False
     remove: bool = False
+    pipeline: str = ""
+    pipelines: Sequence[str] = ()
+    keep: bool = False
+    compare: bool = True
     give_up_after: float = 300.0
     workers: int = 2
     max_bytes: int = 8 << 20
@@ -98,6 +106,9 @@ class Observer(Protocol):
     def notice(self, text: str) -> None:
         """One sentence: a wait and whose fault it is, a retry, a skipped table."""
 
+    def failed(self, error: SynclineError) -> None:
+        """The run met an error, and tries again."""
+
     def state(self, table: TableName, state: State, detail: str) -> None:
         """A table came into a state."""
 
@@ -109,6 +120,9 @@ class Observer(Protocol):
 
     def applied(self, table: TableName, changes: int) -> None:
         """So many more changes of a table are committed at the target."""
+
+    def reached(self, position: Position) -> None:
+        """The target holds everything up to this position."""
 
     def behind(self, lag: Lag) -> None:
         """How much of the source's log is not applied yet."""
@@ -124,6 +138,8 @@ class Silent:
 
     def notice(self, text: str) -> None: ...
 
+    def failed(self, error: SynclineError) -> None: ...
+
     def state(self, table: TableName, state: State, detail: str) -> None: ...
 
     def resumed(self, table: TableName, rows: int) -> None: ...
@@ -131,6 +147,8 @@ class Silent:
     def copied(self, table: TableName, rows: int, nbytes: int) -> None: ...
 
     def applied(self, table: TableName, changes: int) -> None: ...
+
+    def reached(self, position: Position) -> None: ...
 
     def behind(self, lag: Lag) -> None: ...
 

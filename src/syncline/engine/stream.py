@@ -35,6 +35,7 @@ from .copy import Copy
 from .deletes import delete, truncate, vacate
 from .fold import Folded, fold
 from .order import generations, parents_first
+from .pace import Pace
 from .parking import Parking, write
 from .queue import BatchQueue, Closed
 from .report import Observer, Options
@@ -78,6 +79,7 @@ class Stream:
         self._pending: Counter[TableName] = Counter()
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         self._asked_lag = 0.0
+        self._pace = Pace(lookup)
         self.touched: Counter[TableName] = Counter()
         self.suspects: dict[TableName, Sighting] = {}
         self.outgrown: dict[TableName, str] = {}
@@ -218,6 +220,7 @@ class Stream:
     def follow(self, *, until: Position | None = None, done: Callable[[], bool] = lambda: False) -> None:
         """Apply the log as it comes, up to `until` or until `done()` says so between transactions."""
         self._promote()
+        self._observer.reached(self.position)
         queue = BatchQueue(self._options.max_bytes)
         reader = self._reader = self._stores.source()
         thread = threading.Thread(target=self._read, args=(reader, queue, until), name="read", daemon=True)
@@ -279,6 +282,8 @@ class Stream:
         segments = [segment for batch in unit for segment in batch.segments]
         if not segments and self._open is None:
             self._idle_bytes += sum(batch.log_bytes for batch in unit)
+            if last.complete:
+                self._pace.reach(last.upto)
             if not last.complete or not self._worth_storing(last.upto, until):
                 return
         if self._open is None:
@@ -315,6 +320,8 @@ class Stream:
             self._reader.release(self.claim.stream, upto)
         failpoints.hit("release.after")
         self._progress()
+        self._pace.reach(upto)
+        self._observer.reached(upto)
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         for table, count in self._pending.items():
             self._observer.applied(table, count)
@@ -562,4 +569,4 @@ class Stream:
         now = time.monotonic()
         if now - self._asked_lag >= 1.0:
             self._asked_lag = now
-            self._observer.behind(self.lookup.lag(self.claim.stream, self.position))
+            self._observer.behind(self._pace.lag(self.claim.stream, self.position))

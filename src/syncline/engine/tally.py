@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..model import Lag, State, TableName
+from ..errors import SynclineError
+from ..model import Lag, Position, State, TableName
 from .report import Observer, Report
 
 
@@ -40,6 +41,11 @@ class Tally:
         with self._lock:
             self._observer.notice(text)
 
+    def failed(self, error: SynclineError) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.failed(error)
+
     def state(self, table: TableName, state: State, detail: str) -> None:
         """See Observer."""
         with self._lock:
@@ -65,6 +71,11 @@ class Tally:
         with self._lock:
             self._changes[table] = self._changes.get(table, 0) + changes
             self._observer.applied(table, changes)
+
+    def reached(self, position: Position) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.reached(position)
 
     def behind(self, lag: Lag) -> None:
         """See Observer."""

@@ -46,17 +46,20 @@ class Identity:
         return cls(**members)
 
 
-def stream_name(source: Identity, target: Identity) -> str:
-    """The stable name of the stream between two stores, valid as a slot's and a publication's name."""
-    pair = hashlib.blake2b(f"{source.id} {target.id}".encode(), digest_size=6).hexdigest()
-    return f"syncline_{pair}"
+def stream_name(source: Identity, target: Identity, pipeline: str = "") -> str:
+    """The stable name of the stream of a pipeline between two stores, valid as a slot's and a publication's
+    name. A pipeline without a name has the pair's own stream."""
+    text = " ".join(filter(None, (source.id, target.id, pipeline)))
+    return f"syncline_{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
     """How far a position is behind its source's log, and how much log the source keeps for the stream;
-    both in `unit`: bytes, or rows where the log is a table."""
+    both in `unit`: bytes, or rows where the log is a table. `seconds` ago the position was known to be at
+    the log's end; None before it ever was."""
 
     amount: int
     retained: int
     unit: Literal["bytes", "rows"] = "bytes"
+    seconds: float | None = None

@@ -90,6 +90,11 @@ class MemoryTarget(MemoryStore):
             row = self._database.streams.get(stream)
             return None if row is None else _claim(stream, row)
 
+    def streams(self) -> Sequence[str]:
+        """Every stream of this database."""
+        with self._database.changed:
+            return sorted(self._database.streams)
+
     def spans(self, claim: Claim, table: TableName) -> Sequence[SpanRecord]:
         """The ledger of a table."""
         with self._database.changed:

@@ -144,6 +144,11 @@ def raise_fence(connection: Connection, stream: str, holding: int | None) -> Cla
     return claim
 
 
+def streams(connection: Connection) -> list[str]:
+    """The names of all streams."""
+    return [name for (name,) in connection.execute("SELECT stream FROM syncline.streams ORDER BY 1")]
+
+
 def read(connection: Connection, stream: str) -> Claim | None:
     """The stream as it stands; None when there is no such stream."""
     row = connection.execute(

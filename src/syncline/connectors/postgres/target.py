@@ -155,6 +155,11 @@ class PostgresTarget(PostgresStore):
             except psycopg.errors.UndefinedTable:
                 return None  # taken away between the two looks
 
+    def streams(self) -> Sequence[str]:
+        """Every stream of this database's bookkeeping."""
+        with self._mapped("look for", "streams") as connection:
+            return ledger.streams(connection) if ledger.exists(connection) else []
+
     def spans(self, claim: Claim, table: TableName) -> Sequence[SpanRecord]:
         """The ledger of a table."""
         with self._mapped("read", f"spans of table {table}") as connection:

@@ -64,6 +64,11 @@ def take_fence(db: Connection, stream: str) -> int:
     return int(taken)
 
 
+def read_streams(db: Connection) -> list[str]:
+    """The names of all streams."""
+    return [name for (name,) in db.execute(f"SELECT stream FROM {STREAMS} ORDER BY 1")]
+
+
 def read_claim(db: Connection, stream: str) -> Claim | None:
     """The stream as it stands, None when it is unknown."""
     if not db.has(STREAMS):

@@ -111,6 +111,11 @@ class SqliteTarget(SqliteStore):
         """The stream as it is; makes nothing."""
         return ledger.read_claim(self._db, stream) if self._exists() else None
 
+    def streams(self) -> Sequence[str]:
+        """Every stream of this file's bookkeeping."""
+        known = self._exists() and self._db.has(STREAMS)
+        return ledger.read_streams(self._db) if known else []
+
     def spans(self, claim: Claim, table: TableName) -> Sequence[SpanRecord]:
         """The ledger of one table."""
         return ledger.read_spans(self._db, claim.stream, table)
