@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from syncline.cli import summary
+from syncline.control.reports import report_members
 from syncline.engine.report import Report, TableReport, Verdict
 from syncline.model import TableName
 
@@ -79,7 +80,7 @@ def test_in_a_terminal_long_names_are_folded_and_figures_stay() -> None:
 
 def test_the_document_has_stable_keys() -> None:
     one = table("a", Verdict.NOT_COMPARED, 10, 3, "why")
-    document = summary.members(report(one, notes=("left behind",)))
+    document = report_members(report(one, notes=("left behind",)))
     assert document == {
         "exit": 1,
         "error": None,

@@ -5,7 +5,6 @@ everything below; never touches rows. `--help` and `--version` load neither pyar
 
     app        finds the commands, runs one, ends with an exit code
     commands   a file a command, with its options
-    signals    Ctrl-C and SIGTERM end a run cleanly
     failures   errors as one line, as JSON and as an exit code
     gauges     what a run has told so far, counted
     progress   the gauges in a terminal, or as plain lines

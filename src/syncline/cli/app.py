@@ -42,17 +42,18 @@ def main() -> int:
 
 
 def _fail(error: BaseException) -> int:
+    from ..control.failures import error_members, exit_status, show_traceback
     from . import failures
 
     arguments = sys.argv[1:]
     known_commands = [module.name for module in iter_modules(commands.__path__)]
     command = " ".join(["syncline", *(word for word in arguments[:1] if word in known_commands)])
-    failures.show_traceback(error)
+    show_traceback(error)
     known = failures.explain(error, command)
     typer.echo(failures.line(known), err=True)
-    status = failures.exit_status(known)
+    status = exit_status(known)
     if "--json" in arguments:
-        return write_json(failures.members(known), status)
+        return write_json(error_members(known), status)
     return status
 
 

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..model import Lag, State, TableName
+from ..errors import SynclineError
+from ..model import Lag, Position, State, TableName
+from ..observe.rate import Rate
 
 Clock = Callable[[], float]
 
 WAITING, COMPARING = "waiting", "comparing"
 _AT_WORK = (State.COPYING, COMPARING, State.GAP, State.CATCHING_UP)
-
-
-class Rate:
-    """How much a second, over the last few seconds."""
-
-    window_seconds = 8.0
-
-    def __init__(self) -> None:
-        self._samples: deque[tuple[float, int]] = deque()
-        self._sum = 0
-        self._since: float | None = None
-
-    def add(self, now: float, amount: int) -> None:
-        """So much more at this moment."""
-        if self._since is None:
-            self._since = now
-        self._samples.append((now, amount))
-        self._sum += amount
-
-    def start(self, now: float) -> None:
-        """The work began at this moment, before anything could be counted."""
-        self._since = now
-
-    def value(self, now: float) -> float:
-        """The amount a second at this moment; 0 before the first second has passed."""
-        while self._samples and self._samples[0][0] <= now - self.window_seconds:
-            self._sum -= self._samples.popleft()[1]
-        seconds = min(self.window_seconds, now - (now if self._since is None else self._since))
-        return self._sum / seconds if seconds >= 0.5 else 0.0
 
 
 @dataclass(slots=True)
@@ -110,6 +82,8 @@ class Gauges:
         with self.lock:
             self.said(text)
 
+    def failed(self, error: SynclineError) -> None: ...
+
     def state(self, table: TableName, state: State, detail: str) -> None:
         with self.lock:
             self._enter(table, state, detail)
@@ -137,6 +111,8 @@ class Gauges:
             self._of(table).changes += changes
             self.change_rate.add(self.clock(), changes)
             self.told()
+
+    def reached(self, position: Position) -> None: ...
 
     def behind(self, lag: Lag) -> None:
         with self.lock:

@@ -34,10 +34,12 @@ def close_pipe(status: int) -> int:
 
 def show_report(report: Report, error: Interrupted | None, as_json: bool) -> int:
     """Write the final report, and the error that ended the run, if any; the exit code."""
+    from ..control.failures import error_members
+    from ..control.reports import report_members
     from . import failures, summary
 
     status = error.exit_status if error else report.exit_code
-    document = summary.members(report) | (failures.members(error) if error else {})
+    document = report_members(report) | (error_members(error) if error else {})
     if error:
         typer.echo(failures.line(error), err=True)
     if as_json:

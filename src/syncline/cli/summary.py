@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -14,34 +12,6 @@ from . import figures
 
 _GOOD = (Verdict.EQUAL, Verdict.FOLLOWED, Verdict.PLANNED, Verdict.RESUMED)
 _WIDE = 4096  # where there is no terminal nothing is cut or wrapped
-
-
-def members(report: Report) -> dict[str, Any]:
-    """The document of `--json`; its keys stay."""
-    return {
-        "exit": report.exit_code,
-        "error": None,
-        "stream": report.stream,
-        "source": report.source,
-        "target": report.target,
-        "seconds": round(report.seconds, 3),
-        "rows_copied": sum(table.rows_copied for table in report.tables),
-        "changes_applied": sum(table.changes_applied for table in report.tables),
-        "tables": [
-            {
-                "table": str(table.name),
-                "target": str(table.target) if table.target else None,
-                "verdict": table.verdict.name.lower(),
-                "rows_copied": table.rows_copied,
-                "changes_applied": table.changes_applied,
-                "seconds": round(table.seconds, 3),
-                "rows_per_second": round(table.rows_per_second, 1),
-                "detail": table.detail,
-            }
-            for table in report.tables
-        ],
-        "notes": list(report.notes),
-    }
 
 
 def show(report: Report, console: Console) -> None:

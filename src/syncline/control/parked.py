@@ -65,9 +65,7 @@ def _change(
 def _ask(source: str, target: str, question: Callable[[Target, Sequence[str]], Answer]) -> Answer:
     open_source, open_target = source_opener(source), target_opener(target)
 
-    from ..engine.shared import side_name
-    from ..model.position import stream_name
-
     with closing(open_source()) as origin, closing(open_target()) as store:
-        name = stream_name(origin.identity(), store.identity())
-        return question(store, (name, side_name(name)))
+        here = origin.identity().id
+        claims = [claim for name in store.streams() if (claim := store.peek(name))]
+        return question(store, [claim.stream for claim in claims if claim.source and claim.source.id == here])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import Refused
 
@@ -56,6 +56,14 @@ class Project:
         digest = hashlib.blake2b(str(self.path).encode(), digest_size=4).hexdigest()
         name = re.sub(r"[^\w-]+", "-", self.folder.name) or "root"
         return Path(base).expanduser() / "syncline" / f"{name}-{digest}"
+
+    def log_of(self, name: str) -> Path:
+        """Where the lines of a pipeline are."""
+        return self.room / "logs" / f"{name}.log"
+
+    def lock_of(self, name: str, holder: Literal["supervisor", "worker"]) -> Path:
+        """The file whose lock a pipeline's supervisor, or its worker, holds."""
+        return self.room / "locks" / f"{name}.{holder}"
 
     def pipelines(self, asked: Sequence[str] = ()) -> dict[str, PipelineSection]:
         """The pipelines of these names; all, when none is named. Refused for a name that is not there."""

@@ -1,10 +1,11 @@
-"""The runs that a user can ask for."""
+"""Everything that a user can ask for, from the command line or from Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import Refused
 from .stores import source_opener, target_opener
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from ..engine.cutover import Cutover, Switch
     from ..engine.pipeline import Pipeline
     from ..engine.report import Observer, Options, Report
+    from .project import Project
+    from .state import ReportRow
+    from .status import PipelineStatus
 
 
 def sync(
@@ -54,3 +58,84 @@ def cutover(source: str, target: str, options: Options, observer: Observer, swit
     from ..engine.cutover import Cutover
 
     return Cutover(open_source, open_target, options, observer, switch)
+
+
+def run_pipeline(
+    project: Project,
+    name: str,
+    mode: str,
+    observer: Observer,
+    *,
+    started: Callable[[Pipeline], None] = lambda pipeline: None,
+) -> Report:
+    """Run one pipeline of a configuration in this process: `follow` it for ever, bring it up to its source
+    `once`, or `remove` all that it made at both ends. What the stream has reached stays, so that the next
+    run goes on. Raises as `sync`."""
+    from ..engine.report import Options
+
+    (section,) = project.pipelines([name]).values()
+    options = Options(
+        tables=tuple(section.include),
+        exclude=tuple(section.exclude),
+        follow=mode == "follow",
+        remove=mode == "remove",
+        pipeline=name,
+        pipelines=tuple(project.configuration.pipelines),
+        keep=True,
+        compare=section.compare,
+        workers=section.workers,
+    )
+    source, target = project.reference(section.source), project.reference(section.target)
+    return sync(source, target, options, observer, started=started)
+
+
+def status(project: Project, names: Sequence[str] = ()) -> list[PipelineStatus]:
+    """How these pipelines stand, or all. Refused for a name that is not there, NeedsOperator when the state
+    database cannot be read."""
+    from .status import read_status
+
+    return read_status(project, names)
+
+
+def pause(project: Project, names: Sequence[str]) -> list[str]:
+    """Let these pipelines, or all, stand still until they are resumed; their names. A worker that runs ends
+    cleanly within seconds. Raises as `status`."""
+    return _wish(project, names, paused=True)
+
+
+def resume(project: Project, names: Sequence[str]) -> list[str]:
+    """Let these pipelines, or all, run; their names. One that waits for its next try, or was left to the
+    operator, is started at once. Raises as `status`."""
+    return _wish(project, names, paused=False)
+
+
+def remove(project: Project, name: str) -> list[str]:
+    """Take away all that a pipeline made at both ends, and what is known of it here; what was done, in
+    sentences. Rows stay. Refused while a worker has it."""
+    from .processes import Lock, runs
+    from .removal import take_away
+
+    project.pipelines([name])
+    lock = Lock(project.lock_of(name, "worker"))
+    if not lock.take():
+        pid = lock.holder().partition(":")[0]
+        remedy = f"syncline pause {name} first"
+        raise Refused("remove", f"pipeline {name}", f"process {pid} works on it", remedy)
+    lock.release()  # the worker that takes it away needs it
+    return take_away(project, name, supervised=runs(Lock(project.lock_of(name, "supervisor")).holder()))
+
+
+def reports(project: Project, names: Sequence[str] = (), most: int = 20) -> list[ReportRow]:
+    """The last reports of these pipelines, or all, the newest first. Raises as `status`."""
+    from .state import open_state
+
+    chosen = list(project.pipelines(names))
+    return open_state(project).reports(chosen, most)
+
+
+def _wish(project: Project, names: Sequence[str], *, paused: bool) -> list[str]:
+    from .state import open_state
+
+    chosen = list(project.pipelines(names))
+    open_state(project).wish(chosen, paused=paused)
+    return chosen

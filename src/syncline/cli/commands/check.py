@@ -99,10 +99,10 @@ def _check(
     as_json: bool,
 ) -> int:
     from ...control.service import check as look
+    from ...control.signals import Stopper
     from ..findings import members
-    from ..signals import Stopper
 
-    stopper: Stopper[Check] = Stopper(lambda text: typer.echo(text, err=True))
+    stopper = Stopper(lambda text: typer.echo(text, err=True))
     run = look(source, target, options, deep=deep)
     stopper.watch(run)
     findings = stopper.run(run.run)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..output import show_report
-
-if TYPE_CHECKING:
-    from ...engine.cutover import Cutover
 
 EPILOG = (
     "Exit codes: 0 switch now · 1 do not switch: FROM was not quiet in time, or a table is not equal ·"
@@ -64,14 +61,14 @@ def cutover(
     FROM, and says `switch now`. Stop the application first, or while it waits.
     """
     from ...control.service import cutover as prepare
+    from ...control.signals import Stopper
     from ...engine.cutover import Switch
     from ...engine.report import Options
     from ..progress import progress
-    from ..signals import Stopper
 
     options = Options(tables=tuple(tables or ()), exclude=tuple(exclude or ()), give_up_after=give_up_after)
     with progress(quiet) as shown:
-        stopper: Stopper[Cutover] = Stopper(shown.notice)
+        stopper = Stopper(shown.notice)
         run = prepare(source, target, options, shown, Switch(quiet_for, give_up_after, remove))
         stopper.watch(run)
         report = stopper.run(run.run)

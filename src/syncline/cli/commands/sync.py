@@ -156,16 +156,22 @@ def _refuse_contradictions(options: Options) -> None:
 
 def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool) -> int:
     from ...control.service import sync as run
+    from ...control.signals import Stopper
     from ..progress import progress
-    from ..signals import Stopper
 
     error: Interrupted | None = None
+    pipelines: list[Pipeline] = []
     with progress(quiet) as shown:
-        stopper: Stopper[Pipeline] = Stopper(shown.notice)
+        stopper = Stopper(shown.notice)
+
+        def started(pipeline: Pipeline) -> None:
+            pipelines.append(pipeline)
+            stopper.watch(pipeline)
+
         try:
-            report = stopper.run(lambda: run(source, target, options, shown, started=stopper.watch))
+            report = stopper.run(lambda: run(source, target, options, shown, started=started))
         except Interrupted as end:
-            if not options.follow or not shown.following or stopper.pipeline is None:
+            if not options.follow or not shown.following or not pipelines:
                 raise
-            error, report = end, stopper.pipeline.report  # how a follow that got there is meant to end
+            error, report = end, pipelines[0].report  # how a follow that got there is meant to end
     return show_report(report, error, as_json)

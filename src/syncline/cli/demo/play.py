@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ...control.service import sync
+from ...control.signals import Stopper
 from ...engine.report import Options, Report
 from ...errors import Interrupted, NeedsOperator
 from .. import figures, summary
 from ..progress import Progress, progress
-from ..signals import Stopper
 from . import shop
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ MOST_SECONDS = 60.0  # and so long it goes on at most
 
 def play(say: Say) -> int:
     """Play the demonstration and return its exit code; raises SynclineErrors."""
-    stopper: Stopper[Pipeline] = Stopper(say)
+    stopper: Stopper = Stopper(say)
     return stopper.run(lambda: _play(say, stopper))
 
 
-def _play(say: Say, stopper: Stopper[Pipeline]) -> int:
+def _play(say: Say, stopper: Stopper) -> int:
     folder = Path(tempfile.mkdtemp(prefix="syncline-demo-"))
     left, right = folder / "shop.db", folder / "copy.db"
     source, target = (f"sqlite:///{path}" for path in (left, right))
@@ -65,7 +65,7 @@ def _play(say: Say, stopper: Stopper[Pipeline]) -> int:
     return _conclude(say, report, left, right, source, command)
 
 
-def _follow(source: str, target: str, stopper: Stopper[Pipeline], stop_writing: StopWriting) -> Report:
+def _follow(source: str, target: str, stopper: Stopper, stop_writing: StopWriting) -> Report:
     """Follow while the writer writes; ends both when every table was live for some seconds."""
     pipelines: list[Pipeline] = []
 

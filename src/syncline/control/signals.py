@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ..errors import Interrupted
 
@@ -19,31 +19,28 @@ _SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := get
 _SHOW_CURSOR = "\x1b[?25h\n"
 
 
-class Run(Protocol):
-    """What a signal can end."""
+class Work(Protocol):
+    """What a signal stops: a pipeline, or the supervisor of several."""
 
-    def stop(self, signal_number: int) -> None:
-        """End it, from any thread."""
-
-
-AnyRun = TypeVar("AnyRun", bound=Run)
+    def stop(self, signal_number: int = 2) -> None:
+        """End cleanly, from a signal handler."""
 
 
-class Stopper(Generic[AnyRun]):
-    """Passes the first signal on to the run; a second one ends the process at once.
+class Stopper:
+    """Passes the first signal on to the work; a second one ends the process at once.
 
-    `announce` is called with a sentence for the user when the first arrives."""
+    `announce` is called with a sentence for the user when the first arrives, `at_once` just before the
+    process ends at the second."""
 
-    def __init__(self, announce: Callable[[str], None]) -> None:
-        self._announce = announce
-        self.pipeline: AnyRun | None = None
-        """What is stopped by a signal, once there is one."""
+    def __init__(self, announce: Callable[[str], None], at_once: Callable[[], None] = lambda: None) -> None:
+        self._announce, self._at_once = announce, at_once
+        self._work: Work | None = None
         self.received: int | None = None
         """The signal that has arrived, if any."""
 
-    def watch(self, pipeline: AnyRun) -> None:
-        """From now on a signal stops this run. Raises Interrupted when one has arrived already."""
-        self.pipeline = pipeline
+    def watch(self, work: Work) -> None:
+        """From now on a signal stops this work. Raises Interrupted when one has arrived already."""
+        self._work = work
         if self.received is not None:
             raise Interrupted(self.received)
 
@@ -68,11 +65,16 @@ class Stopper(Generic[AnyRun]):
                     signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.receive(number)
+
+    def receive(self, number: int) -> None:
+        """Act as on a signal of that number; from any thread."""
         if self.received is not None:
+            self._at_once()
             if sys.stderr.isatty():
                 os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
             os._exit(128 + number)
         self.received = number
-        if self.pipeline is not None:
-            self.pipeline.stop(number)
+        if self._work is not None:
+            self._work.stop(number)
         self._announce("stopping; once more to end at once")

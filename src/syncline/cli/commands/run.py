@@ -1,0 +1,52 @@
+"""`syncline run`: the pipelines of syncline.toml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..chosen import Config, Json, Names
+from ..output import write_json
+
+EPILOG = (
+    "Ctrl-C or SIGTERM ends all pipelines cleanly, a second one at once; the next run goes on. Exit codes are"
+    " those of sync; with --once the worst of the pipelines."
+)
+
+
+def run(
+    names: Names = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Bring each pipeline up to its source, compare, and end.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only errors; syncline logs has the lines.")
+    ] = False,
+) -> int:
+    """Keep the pipelines of syncline.toml in sync, each in a process of its own.
+
+    Follows the source, or runs by the pipeline's schedule. A process that dies is started again. Look at them
+    with syncline status.
+    """
+    from ...control.project import open_project
+    from ...control.signals import Stopper
+    from ...control.supervisor import Supervisor, worst
+    from ..figures import printable
+
+    def say(text: str) -> None:
+        typer.echo(printable(text), err=True)
+
+    supervisor = Supervisor(open_project(config), names or (), once=once, echo=not quiet)
+    stopper = Stopper(say, at_once=supervisor.kill)
+    stopper.watch(supervisor)
+    words = stopper.run(supervisor.run)
+    status = worst(words)
+    if as_json:
+        return write_json({"exit": status, "error": None, "pipelines": words}, status)
+    for name, word in words.items():
+        if word["error"]:
+            say(f"syncline: {name}: {word['error']['message']}")
+    return status

@@ -1,0 +1,78 @@
+"""A worker's process, as the supervisor has it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import orjson
+
+from ..errors import Transient
+from .failures import error_members
+from .processes import key_of
+from .project import Project
+
+EXIT_SECONDS = 5.0
+
+
+class Died(Transient):
+    """A worker's process ended without a word."""
+
+
+class Child:
+    """A worker that was started; the supervisor listens at `link` for its last word, which ends with it."""
+
+    def __init__(self, project: Project, name: str, mode: str, *, quiet: bool) -> None:
+        self._name = name
+        self.link, theirs = socket.socketpair()
+        self.link.setblocking(False)
+        command = [sys.executable, "-m", "syncline.control.worker", name, "--mode", mode]
+        command += ["--config", str(project.path), "--link", str(theirs.fileno())]
+        with theirs:
+            self._process = subprocess.Popen(
+                command + (["--quiet"] if quiet else []),
+                cwd=project.folder,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor alone
+            )
+        self.key = key_of(self._process.pid)
+        self._said = b""
+
+    def hear(self) -> bool:
+        """Read what there is; True once the worker has said all."""
+        try:
+            while piece := self.link.recv(65536):
+                self._said += piece
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            pass
+        return True
+
+    def terminate(self) -> None:
+        """Ask it to end cleanly. Only once: a second time ends it at once."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+
+    def finish(self) -> dict[str, Any]:
+        """Its last word, once `hear` says so. One that died without a word gets one."""
+        self.link.close()
+        try:
+            code = self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        try:
+            word: dict[str, Any] = orjson.loads(self._said)
+        except orjson.JSONDecodeError:
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code} and no word"
+            died = Died("run", f"pipeline {self._name}", f"its worker {how}", "")
+            return error_members(died)
+        return word

@@ -1,0 +1,318 @@
+"""The state database: what is wished of pipelines, how they stand, and what they reported.
+
+It holds nothing that cannot be lost: position and rows are the target's (Promise 1). Deleted while
+pipelines run, it is made anew by whoever writes next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import NullPool
+
+from ..errors import NeedsOperator, Refused
+from ..observe.figures import Figures, Trouble
+from .project import Project
+from .stores import redact, resolve
+
+VERSION = "0002"
+BUSY_SECONDS = 2.0
+KEPT_REPORTS = 200
+KEPT_CONFIGURATIONS = 50
+_MIGRATING = 0x53796E63  # 'Sync': the advisory lock under which PostgreSQL's tables are made
+
+_PROCESSES = ["phase", "host", "supervisor", "worker", "since", "beat", "retry_at", "exit_code", "trouble"]
+_WORKERS = sa.table("workers", *map(sa.column, ["pipeline", *_PROCESSES]))
+_FIGURES = sa.table("figures", *map(sa.column, ["pipeline", "written", "document"]))
+_WISHES = sa.table("wishes", *map(sa.column, ["pipeline", "paused", "since"]))
+_REPORTS = sa.table("reports", *map(sa.column, ["id", "pipeline", "ended", "exit_code", "document"]))
+_CONFIGURATIONS = sa.table("configurations", *map(sa.column, ["id", "taken", "document"]))
+_JOBS = sa.table("apscheduler_jobs", *map(sa.column, ["id", "next_run_time"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asked of a pipeline last, and when."""
+
+    paused: bool = False
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """How the supervisor of a pipeline saw it last. Processes are keys of `processes.key_of`; `beat` is when
+    it was looked at, `retry_at` when it is started again, all in seconds since 1970."""
+
+    phase: str
+    host: str
+    supervisor: str
+    worker: str | None
+    since: float
+    beat: float
+    retry_at: float | None = None
+    exit_code: int | None = None
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A run that ended: the document of `--json`."""
+
+    pipeline: str
+    ended: float
+    exit_code: int
+    document: dict[str, Any]
+
+
+def open_state(project: Project) -> StateDatabase:
+    """The state database of a project."""
+    given = project.configuration.state.url
+    if given is None:
+        return StateDatabase(URL.create("sqlite", database=str(project.room / "state.db")))
+    try:
+        url = make_url(resolve(given))
+    except sa.exc.ArgumentError:
+        raise Refused(
+            "open", "the state database", "its URL makes no sense", "write sqlite:///PATH"
+        ) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise Refused("open", "the state database", "it is neither SQLite nor PostgreSQL", "name one of them")
+    if url.get_backend_name() == "sqlite" and url.database:
+        return StateDatabase(url.set(database=str(project.folder / Path(url.database).expanduser())))
+    return StateDatabase(url)
+
+
+class StateDatabase:
+    """The tables behind `[state] url`. Every method is one short transaction and may be called from any
+    thread; trouble is NeedsOperator, with a remedy."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self.name = redact(url.render_as_string(hide_password=True).replace(":***@", "@"))
+        self.engine = self._engine()
+        """Its connections find the tables in the version of today."""
+        event.listen(self.engine, "connect", self._look)
+
+    # What is wished.
+
+    def wish(self, pipelines: Sequence[str], *, paused: bool) -> None:
+        """Ask that pipelines stand still, or run."""
+        with self._write() as connection:
+            for name in pipelines:
+                _put(connection, _WISHES, name, paused=paused, since=time.time())
+
+    def wishes(self) -> dict[str, Wish]:
+        """What was asked of which pipeline; one that is not there is to run."""
+        with self._read() as connection:
+            return {row.pipeline: Wish(bool(row.paused), row.since) for row in _all(connection, _WISHES)}
+
+    # How pipelines stand.
+
+    def put_worker(self, pipeline: str, row: WorkerRow) -> None:
+        """Store how the supervisor sees a pipeline."""
+        trouble = _dump(_members(row.trouble)) if row.trouble else None
+        members = {name: getattr(row, name) for name in _PROCESSES} | {"trouble": trouble}
+        with self._write() as connection:
+            _put(connection, _WORKERS, pipeline, **members)
+
+    def workers(self) -> dict[str, WorkerRow]:
+        """What `put_worker` stored."""
+        with self._read() as connection:
+            return {row.pipeline: _worker(row) for row in _all(connection, _WORKERS)}
+
+    def put_figures(self, pipeline: str, figures: Figures) -> None:
+        """Store what a pipeline's worker tells."""
+        document = _dump(figures.to_json())
+        with self._write() as connection:
+            _put(connection, _FIGURES, pipeline, written=figures.at, document=document)
+
+    def figures(self) -> dict[str, Figures]:
+        """What `put_figures` stored."""
+        with self._read() as connection:
+            rows = _all(connection, _FIGURES)
+            return {row.pipeline: Figures.from_json(orjson.loads(row.document)) for row in rows}
+
+    def next_runs(self) -> dict[str, float]:
+        """When the schedule starts which pipeline next, in seconds since 1970."""
+        with self._read() as connection:
+            return {row.id: row.next_run_time for row in _all(connection, _JOBS) if row.next_run_time}
+
+    # What was reported.
+
+    def add_report(self, pipeline: str, exit_code: int, document: Mapping[str, Any]) -> None:
+        """Keep the report of a run that ended; of each pipeline the last two hundred stay."""
+        with self._write() as connection:
+            values = {
+                "pipeline": pipeline,
+                "ended": time.time(),
+                "exit_code": exit_code,
+                "document": _dump(document),
+            }
+            connection.execute(sa.insert(_REPORTS).values(values))
+            of_pipeline = _REPORTS.c.pipeline == pipeline
+            kept = sa.select(_REPORTS.c.id).where(of_pipeline).order_by(_REPORTS.c.id.desc())
+            old = sa.delete(_REPORTS).where(of_pipeline, _REPORTS.c.id.not_in(kept.limit(KEPT_REPORTS)))
+            connection.execute(old)
+
+    def reports(self, pipelines: Sequence[str], most: int) -> list[ReportRow]:
+        """The last reports of these pipelines, the newest first."""
+        query = sa.select(_REPORTS).where(_REPORTS.c.pipeline.in_(pipelines)).order_by(_REPORTS.c.id.desc())
+        with self._read() as connection:
+            return [
+                ReportRow(row.pipeline, row.ended, row.exit_code, orjson.loads(row.document))
+                for row in connection.execute(query.limit(most))
+            ]
+
+    def add_configuration(self, document: Mapping[str, Any]) -> None:
+        """Keep a configuration that is run, unless it is the last one that was."""
+        text = _dump(document)
+        with self._write() as connection:
+            last = sa.select(_CONFIGURATIONS.c.document).order_by(_CONFIGURATIONS.c.id.desc()).limit(1)
+            if connection.scalar(last) != text:
+                values = {"taken": time.time(), "document": text}
+                connection.execute(sa.insert(_CONFIGURATIONS).values(values))
+                kept = sa.select(_CONFIGURATIONS.c.id).order_by(_CONFIGURATIONS.c.id.desc())
+                old = _CONFIGURATIONS.c.id.not_in(kept.limit(KEPT_CONFIGURATIONS))
+                connection.execute(sa.delete(_CONFIGURATIONS).where(old))
+
+    def forget(self, pipeline: str, *, wish: bool) -> None:
+        """Delete all of a pipeline; with `wish` what was asked of it too."""
+        tables = [_WORKERS, _FIGURES, _REPORTS, *([_WISHES] if wish else [])]
+        with self._write() as connection:
+            for table in tables:
+                connection.execute(sa.delete(table).where(table.c.pipeline == pipeline))
+            connection.execute(sa.delete(_JOBS).where(_JOBS.c.id == pipeline))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    # Connections and versions.
+
+    def _engine(self) -> Engine:
+        if self._url.get_backend_name() != "sqlite":
+            # One connection is enough for short transactions, and is not made anew every second.
+            return sa.create_engine(self._url, pool_size=1, pool_pre_ping=True, hide_parameters=True)
+        # Opened for each transaction: one that stays open would go on writing to a deleted file.
+        engine = sa.create_engine(
+            self._url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True
+        )
+        event.listen(engine, "connect", _settle)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _look(self, connection: Any, record: object) -> None:
+        """Bring the tables to the version of today before a new connection is used."""
+        cursor = connection.cursor()
+        found = None
+        with suppress(Exception):  # each driver has its own error for a table that is not there
+            cursor.execute("SELECT version_num FROM alembic_version")
+            found = cursor.fetchone()
+        cursor.close()
+        connection.rollback()
+        if found is None or found[0] != VERSION:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Take the steps that are missing, in one transaction, by one process at a time."""
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        engine = self._engine()
+        try:
+            with engine.connect().execution_options(writes=True) as connection, connection.begin():
+                if engine.dialect.name == "postgresql":
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError:
+            raise NeedsOperator(
+                "open", f"the state database {self.name}", "a newer Syncline wrote it", self._remedy()
+            ) from None
+        finally:
+            engine.dispose()
+
+    def _remedy(self) -> str:
+        return "use that version, or name another in [state]; losing it loses no data"
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self.told("read"), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with (
+            self.told("write"),
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def told(self, operation: str) -> Iterator[None]:
+        """Turn errors of the driver into one of ours: for those who use `engine` themselves."""
+        try:
+            if self._url.get_backend_name() == "sqlite" and self._url.database:
+                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            reason = redact(str(cause)).strip().splitlines()[0]
+            remedy = "see that it can be written and is what [state] means; losing it loses no data"
+            raise NeedsOperator(operation, f"the state database {self.name}", reason, remedy) from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise NeedsOperator(
+                operation, f"the state database {self.name}", reason, "name another in [state]"
+            ) from error
+
+
+def _settle(connection: Any, record: object) -> None:
+    """Readers and writers of SQLite do not wait for each other; transactions are begun by `_begin`."""
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin(connection: Connection) -> None:
+    """A writer takes SQLite's lock first: one that read before would be refused instead of waiting."""
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _put(connection: Connection, table: sa.TableClause, pipeline: str, **values: Any) -> None:
+    """Update the row of a pipeline, or make it."""
+    where = table.c.pipeline == pipeline
+    if not connection.execute(sa.update(table).where(where).values(values)).rowcount:
+        connection.execute(sa.insert(table).values(values | {"pipeline": pipeline}))
+
+
+def _all(connection: Connection, table: sa.TableClause) -> sa.CursorResult[Any]:
+    return connection.execute(sa.select(table))
+
+
+def _worker(row: sa.Row[Any]) -> WorkerRow:
+    members = {name: getattr(row, name) for name in _PROCESSES}
+    trouble = orjson.loads(row.trouble) if row.trouble else None
+    return WorkerRow(**members | {"trouble": Trouble(**trouble) if trouble else None})
+
+
+def _members(trouble: Trouble) -> dict[str, Any]:
+    return {name: getattr(trouble, name) for name in Trouble.__slots__}
+
+
+def _dump(document: Mapping[str, Any]) -> str:
+    return orjson.dumps(document).decode()

@@ -1,0 +1,137 @@
+"""What is to be done about one pipeline: start its worker, stop it, wait, leave it to the operator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from ..observe.figures import Trouble
+from .child import Child
+from .state import Wish
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+"""After a worker died: doubled each time."""
+FIRST_CALM_SECONDS, LONGEST_CALM_SECONDS = 10.0, 300.0
+"""After an error that only a person can mend: doubled each time."""
+GOOD_SECONDS = 60.0
+"""A worker that ran for so long begins with the first pause again."""
+FINAL = ("superseded", "corruption")
+"""Errors after which a worker is not started again by itself: it would fight with another one, or go on
+over data that is not what was written."""
+
+
+class Phase(StrEnum):
+    """Where a pipeline stands in the eyes of its supervisor."""
+
+    RUNNING = "running"
+    WAITING = "waiting"  # to be started again, at `retry_at`
+    SCHEDULED = "scheduled"
+    PAUSED = "paused"
+    HALTED = "halted"  # until somebody resumes it
+    ENDED = "ended"  # of a run with --once
+    STOPPED = "stopped"  # the supervisor ended cleanly
+
+
+class Supervision:
+    """One pipeline under supervision; only the supervisor's thread calls its methods, `ask` excepted.
+
+    `mode` is `follow`, `once` or `scheduled`; `start` starts a worker. Times are seconds since 1970.
+    """
+
+    def __init__(self, name: str, mode: str, start: Callable[[], Child], now: float) -> None:
+        self.name, self.mode, self._start = name, mode, start
+        self.child: Child | None = None
+        self.phase = Phase.SCHEDULED if mode == "scheduled" else Phase.WAITING
+        self.since = now
+        self.retry_at: float | None = None
+        self.word: dict[str, Any] | None = None
+        """What the last worker said at its end."""
+        self._tries = 0
+        self._asked = False
+        self._terminated = False
+        self._idle = threading.Event()
+        self._idle.set()
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """The error that the last worker ended with, unless it was asked to end."""
+        error = self.word and self.word["error"]
+        if not error or error["code"] == "interrupted":
+            return None
+        return Trouble(error["code"], error["message"], error["remedy"], self.since)
+
+    def ask(self, wake: Callable[[], None]) -> None:
+        """Let a scheduled pipeline run; returns when that run is over, so that the next one waits for it."""
+        self._idle.clear()
+        self._asked = True
+        wake()
+        self._idle.wait()
+
+    def look(self, now: float, wish: Wish) -> bool:
+        """Do what is due at this moment; whether a worker was started."""
+        if wish.paused:
+            self._rest()
+            if self.child is None:
+                self._enter(Phase.PAUSED, now)
+            return False
+        if self.child is not None:
+            return False
+        if self.phase is Phase.PAUSED:
+            self._enter(Phase.SCHEDULED if self.mode == "scheduled" else Phase.WAITING, now)
+        if wish.since > self.since and self.phase in (Phase.WAITING, Phase.HALTED):
+            self._tries, self.retry_at = 0, None
+            self._enter(Phase.WAITING, now)
+        due = self.phase is Phase.WAITING and (self.retry_at is None or now >= self.retry_at)
+        if not due and not (self.mode == "scheduled" and self._asked):
+            return False
+        self._asked, self._terminated, self.retry_at = False, False, None
+        self.child = self._start()
+        self._enter(Phase.RUNNING, now)
+        return True
+
+    def ended(self, now: float) -> None:
+        """The worker has said all: decide when it is started again."""
+        assert self.child is not None
+        self.word, self.child = self.child.finish(), None
+        lasted, asked = now - self.since, self._terminated
+        self._enter(Phase.ENDED, now)
+        code = (self.word["error"] or {}).get("code", "")
+        if self.mode == "once":
+            pass
+        elif code in FINAL:
+            self._enter(Phase.HALTED, now)
+        elif self.mode == "scheduled":
+            self._enter(Phase.SCHEDULED, now)
+        else:
+            self._enter(Phase.WAITING, now)
+            self._tries = 0 if lasted >= GOOD_SECONDS else self._tries
+            self.retry_at = now + (0.0 if asked else self._pause(code))
+        self._idle.set()
+
+    def _pause(self, code: str) -> float:
+        first, longest = FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+        if code not in ("died", "bug"):
+            first, longest = FIRST_CALM_SECONDS, LONGEST_CALM_SECONDS
+        self._tries += 1
+        return float(min(longest, first * 2 ** (self._tries - 1)))
+
+    def _rest(self) -> None:
+        """Let a worker end, and a schedule wait for its next time."""
+        if self.child is None:
+            self._asked = False
+            self._idle.set()
+        elif not self._terminated:
+            self._terminated = True
+            self.child.terminate()
+
+    def stop(self, now: float) -> None:
+        """Let it end for good."""
+        self._rest()
+        if self.child is None and self.phase is not Phase.ENDED:
+            self._enter(Phase.STOPPED, now)
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        if phase is not self.phase:
+            self.phase, self.since = phase, now

@@ -1,0 +1,227 @@
+"""Keeps a worker running for each pipeline: starts, restarts, pauses, schedules and stops them.
+
+It holds nothing that its end would lose. Workers notice that end by themselves; a later supervisor finds
+what is wished in the state database, and where each stream stands in its target.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..errors import Interrupted, Refused, SynclineError
+from ..observe.logs import append
+from .child import Child
+from .processes import HOST, Lock, key_of
+from .project import Project
+from .state import StateDatabase, Wish, WorkerRow, open_state
+from .supervision import Phase, Supervision
+
+LOOK_SECONDS = 1.0
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 15.0
+"""A beat that is older is of a supervisor that is gone."""
+
+
+class Supervisor:
+    """Runs pipelines of a project, each in a worker of its own, until `stop`, or with `once` until each has
+    ended. `echo` lets their lines appear on stderr."""
+
+    def __init__(self, project: Project, names: Sequence[str] = (), *, once: bool = False, echo: bool = True):
+        sections = project.pipelines(names)
+        if not sections:
+            raise Refused("run", str(project.path), "it has no pipelines", "add one, as [pipelines.NAME]")
+        self._project, self._once, self._echo = project, once, echo
+        self._state: StateDatabase = open_state(project)
+        self._schedules = {
+            name: section.schedule for name, section in sections.items() if section.schedule and not once
+        }
+        now = time.time()
+        self._pipelines = {name: self._supervision(name, now) for name in sections}
+        self._locks: list[Lock] = []
+        self._rows: dict[str, WorkerRow] = {}
+        self._wishes: dict[str, Wish] = {}
+        self._signal = 0
+        self._failing = False
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+
+    def _supervision(self, name: str, now: float) -> Supervision:
+        mode = "once" if self._once else "scheduled" if name in self._schedules else "follow"
+        kind = "follow" if mode == "follow" else "once"
+        return Supervision(name, mode, lambda: Child(self._project, name, kind, quiet=not self._echo), now)
+
+    def run(self) -> dict[str, dict[str, Any]]:
+        """Work until the end; what each pipeline's last worker said. Refused when another supervisor of this
+        machine has one of the pipelines, Interrupted after `stop`."""
+        timetable, mended = None, 0.0
+        try:
+            self._take_locks()
+            configuration = self._project.configuration.model_dump(mode="json", by_alias=True)
+            self._try(lambda: self._state.add_configuration(configuration))
+            if self._schedules:
+                from .timetable import Timetable  # late: most have no schedule, and it costs memory
+
+                timetable = Timetable(self._state, self._schedules, self._due)
+                timetable.start()
+            while not self._over():
+                self._look()
+                if timetable is not None and time.monotonic() - mended >= BEAT_SECONDS:
+                    self._try(timetable.mend)
+                    mended = time.monotonic()
+                self._wait()
+        finally:
+            if timetable is not None:
+                timetable.close()
+            self._end()
+        if self._signal:
+            raise Interrupted(self._signal)
+        return {name: one.word for name, one in self._pipelines.items() if one.word is not None}
+
+    def stop(self, signal_number: int = 2) -> None:
+        """End: workers are asked to finish cleanly. From a signal handler or any thread."""
+        self._signal = signal_number
+        self._wake()
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        for one in self._pipelines.values():
+            if one.child is not None:
+                one.child.kill()
+
+    def _take_locks(self) -> None:
+        for name in self._pipelines:
+            lock = Lock(self._project.lock_of(name, "supervisor"))
+            if not lock.take():
+                pid = lock.holder().partition(":")[0]
+                remedy = "leave it to that one, or stop it first"
+                raise Refused("run", f"pipeline {name}", f"process {pid} of this machine runs it", remedy)
+            self._locks.append(lock)
+        found: dict[str, WorkerRow] = {}
+        self._try(lambda: found.update(self._state.workers()))
+        for name, row in found.items():
+            fresh = row.host != HOST and time.time() - row.beat < STALE_SECONDS
+            if name in self._pipelines and fresh and row.phase != Phase.STOPPED:
+                remedy = "stop that one first, or give this one a state database of its own"
+                raise Refused("run", f"pipeline {name}", f"machine {row.host} runs it", remedy)
+
+    def _over(self) -> bool:
+        everything = self._pipelines.values()
+        if any(one.child is not None for one in everything):
+            return False
+        return bool(self._signal) or all(one.phase in (Phase.ENDED, Phase.HALTED) for one in everything)
+
+    def _look(self) -> None:
+        """One round: what is wished, what is due, what is to be shown."""
+        self._try(self._read_wishes)
+        now = time.time()
+        for name, one in self._pipelines.items():
+            if self._signal:
+                one.stop(now)
+            elif one.look(now, Wish() if self._once else self._wishes.get(name, Wish())):
+                assert one.child is not None
+                self._selector.register(one.child.link, selectors.EVENT_READ, one)
+            self._show(one, now)
+
+    def _read_wishes(self) -> None:
+        self._wishes = self._state.wishes()
+
+    def _wait(self) -> None:
+        """Until something happens, or it is time for the next round."""
+        waiting = [one for one in self._pipelines.values() if one.phase is Phase.WAITING]
+        due = [one.retry_at - time.time() for one in waiting if one.retry_at is not None]
+        for key, _ in self._selector.select(max(0.0, min([LOOK_SECONDS, *due]))):
+            one = key.data
+            if one is None:
+                with suppress(BlockingIOError):
+                    os.read(self._wake_read, 4096)
+            elif one.child is not None and one.child.hear():
+                self._selector.unregister(one.child.link)
+                one.ended(time.time())
+                self._note_end(one)
+
+    def _note_end(self, one: Supervision) -> None:
+        assert one.word is not None
+        word = one.word
+        if "tables" in word:
+            self._try(lambda: self._state.add_report(one.name, int(word["exit"]), word))
+        trouble = one.trouble
+        if trouble is None:
+            return
+        text = trouble.message
+        if one.phase is Phase.HALTED:
+            text += f"; it is not started again until syncline resume {one.name}"
+        elif one.retry_at is not None:
+            text += f"; starting again in {max(0.0, one.retry_at - time.time()):.1f} s"
+        self._note(one.name, text)
+
+    def _show(self, one: Supervision, now: float) -> None:
+        """Store how a pipeline stands, when that changed, and now and then."""
+        row = WorkerRow(
+            phase=str(one.phase),
+            host=HOST,
+            supervisor=key_of(os.getpid()),
+            worker=one.child.key if one.child else None,
+            since=one.since,
+            beat=now,
+            retry_at=one.retry_at,
+            exit_code=one.word["exit"] if one.word else None,
+            trouble=one.trouble,
+        )
+        old = self._rows.get(one.name)
+        same = old is not None and (old.phase, old.worker) == (row.phase, row.worker)
+        if same and old is not None and now - old.beat < BEAT_SECONDS:
+            return
+        self._rows[one.name] = row
+        self._try(lambda: self._state.put_worker(one.name, row))
+
+    def _due(self, name: str) -> None:
+        """Called by the timetable's threads."""
+        if not self._signal:
+            self._pipelines[name].ask(self._wake)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError, OSError):
+            os.write(self._wake_write, b"!")
+
+    def _try(self, work: Callable[[], None]) -> None:
+        """Use the state database; its trouble is said once and stops no pipeline."""
+        try:
+            work()
+        except SynclineError as error:
+            if not self._failing:
+                self._note("supervisor", f"{error}; pipelines go on")
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _note(self, name: str, text: str) -> None:
+        append(self._project.log_of(name), name, text, echo=self._echo)
+
+    def _end(self) -> None:
+        """Leave nothing behind; workers that still run end with the link."""
+        now = time.time()
+        for one in self._pipelines.values():
+            one.stop(now)
+            if self._locks:
+                self._show(one, now)
+            if one.child is not None:
+                one.child.link.close()
+        for lock in self._locks:
+            lock.release()
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+        self._state.close()
+
+
+def worst(words: Mapping[str, Mapping[str, Any]]) -> int:
+    """The exit code of several pipelines: the worst of theirs."""
+    return max((int(word["exit"]) for word in words.values()), default=0)

@@ -1,0 +1,101 @@
+"""A snapshot of what one pipeline has told, and its persisted form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+from ..errors import NeedsOperator, SynclineError
+
+VERSION = 1
+COMPARING, WAITING, SKIPPED = "comparing", "waiting", "skipped"
+"""States of a table that only a run has, besides those of `model.State`; a run that ended has verdicts."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableFigures:
+    """One table: its state with the reason, rows copied and changes applied since the worker began, and the
+    rows it is thought to have."""
+
+    table: str
+    state: str = WAITING
+    detail: str = ""
+    rows_copied: int = 0
+    changes_applied: int = 0
+    expected_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An error, as far as others than its finder need it; `at` is when, in seconds since 1970."""
+
+    code: str
+    message: str
+    remedy: str
+    at: float
+
+    @classmethod
+    def of(cls, error: SynclineError, at: float) -> Self:
+        """The trouble that an error is."""
+        return cls(error.code, str(error), error.remedy, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One pipeline at the moment `at`. Times are seconds since 1970.
+
+    `lag`, `retained` and `lag_seconds` are as `model.Lag` has them, measured at `lag_at`; None before the
+    log was followed. `progress_at` is when something was last committed at the target, `trouble` the last
+    error, until something is committed after it. `notice` is the last sentence that was said.
+    """
+
+    at: float = 0.0
+    stream: str = ""
+    source: str = ""
+    target: str = ""
+    tables: tuple[TableFigures, ...] = field(default=())
+    position: str | None = None
+    lag: int | None = None
+    lag_unit: str = "bytes"
+    lag_seconds: float | None = None
+    lag_at: float | None = None
+    retained: int | None = None
+    rows_per_second: float = 0.0
+    changes_per_second: float = 0.0
+    progress_at: float | None = None
+    notice: str = ""
+    trouble: Trouble | None = None
+
+    def differs(self, other: Figures) -> bool:
+        """Whether more than the passing of time lies between the two."""
+        return self._lasting() != other._lasting()
+
+    def _lasting(self) -> Figures:
+        seconds = self.lag_seconds
+        calm = seconds is not None and seconds < 2
+        return replace(self, at=0.0, lag_at=None, lag_seconds=0.0 if calm else seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """The persisted form."""
+        members = {name.name: getattr(self, name.name) for name in fields(self)}
+        members["tables"] = [{n.name: getattr(t, n.name) for n in fields(t)} for t in self.tables]
+        if self.trouble is not None:
+            members["trouble"] = {n.name: getattr(self.trouble, n.name) for n in fields(self.trouble)}
+        return {"v": VERSION, **members}
+
+    @classmethod
+    def from_json(cls, members: dict[str, Any]) -> Self:
+        """The figures that `to_json` of this or an older version wrote; NeedsOperator for a newer one's."""
+        if members.get("v", 0) > VERSION:
+            raise NeedsOperator(
+                "read",
+                "figures",
+                "a newer Syncline wrote them",
+                "use that version, or remove the state database",
+            )
+        known = {name.name for name in fields(cls)}
+        given = {name: value for name, value in members.items() if name in known}
+        given["tables"] = tuple(TableFigures(**table) for table in given.get("tables", ()))
+        if given.get("trouble"):
+            given["trouble"] = Trouble(**given["trouble"])
+        return cls(**given)
