@@ -84,6 +84,8 @@ def _status(
     here = row.host == HOST
     supervised = runs(row.supervisor) if here else now - row.beat < STALE_SECONDS
     working = bool(row.worker) and (runs(row.worker or "") if here else supervised)
+    if working and figures is not None and figures.at < row.since:
+        figures = None  # an earlier worker's: nobody may take its 'live' for this one's
     trouble = (figures.trouble if figures else None) if working else row.trouble
     return replace(
         bare,

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .. import failpoints
 from ..connector import Apply, Claim, Source, Target
-from ..errors import Unfit
+from ..errors import Superseded, Unfit
 from ..model import (
     Batch,
     Changes,
@@ -45,6 +45,7 @@ MAX_WAIT_SECONDS = 0.5
 MOST_ROUNDS = 5
 PARKED_SECONDS = 2.0
 CATALOG_SECONDS = 3.0
+FENCE_SECONDS = 5.0
 IDLE_SECONDS = 10.0
 IDLE_BYTES = 1 << 20
 """An idle position is stored after this much time and this much log: one stream's position writes are
@@ -78,7 +79,7 @@ class Stream:
         self._unit = ExitStack()
         self._pending: Counter[TableName] = Counter()
         self._idle_since, self._idle_bytes = time.monotonic(), 0
-        self._asked_lag = 0.0
+        self._asked_lag = self._asked_fence = 0.0
         self._pace = Pace(lookup)
         self.touched: Counter[TableName] = Counter()
         self.suspects: dict[TableName, Sighting] = {}
@@ -238,6 +239,7 @@ class Stream:
                     self._open.linger()
                 if self._open is None:
                     self._look_at_parked()
+                    self._look_at_fence()
                 self._tell_lag()
                 if self._open is None and time.monotonic() - self._inspected >= CATALOG_SECONDS:
                     self.inspect()
@@ -564,6 +566,21 @@ class Stream:
         rest = next(iter(paths.values()), (self._source.id,))
         tables = {str(self.target.place(table)): paths.get(table, rest) for table in self.states}
         return Mark(self.claim.stream, tables)
+
+    def _look_at_fence(self) -> None:
+        """A stream with nothing to write would never learn that another worker has claimed it, and call
+        itself live beside that one (Promise 2)."""
+        now = time.monotonic()
+        if now - max(self._idle_since, self._asked_fence) < FENCE_SECONDS:
+            return
+        self._asked_fence = now
+        there = self.target.peek(self.claim.stream)
+        if there is None or there.fence != self.claim.fence:
+            held = "the stream is gone" if there is None else f"another worker holds fence {there.fence}"
+            raise Superseded(
+                *("follow", self.claim.stream, f"{held}, this one had {self.claim.fence}"),
+                "leave it to the other worker",
+            )
 
     def _tell_lag(self) -> None:
         now = time.monotonic()
