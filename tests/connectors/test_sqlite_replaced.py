@@ -221,6 +221,8 @@ def test_a_file_removed_while_it_is_followed_ends_the_run(files: tuple[Path, Pat
     insert(path, 1)
     with Following(*urls(files)) as run:
         wait_for(lambda: rows(target) == [1], "the copy")
+        insert(path, 2)
+        wait_for(lambda: rows(target) == [1, 2], "the row")
         path.unlink()
         wait_for(lambda: run.error is not None, "the error")
     assert isinstance(run.error, NeedsOperator)
