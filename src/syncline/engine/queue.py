@@ -9,8 +9,8 @@ from collections import deque
 from ..model import Batch, Changes
 
 MOST_CHANGES = 50_000
-"""The most changes that several batches come to when they are taken together: what is folded at once holds
-a Python object or more a change, however few bytes that is, and cannot be interrupted (Promise 8)."""
+"""The most changes that several batches come to when they are taken together: what is folded at once takes
+memory by the change, however few bytes its cells are, and cannot be interrupted (Promise 8)."""
 
 
 class Closed(Exception):

@@ -183,30 +183,26 @@ class LogStream:
         raise error
 
     def _drain(self) -> list[Frame]:
-        connection = self._live()
+        """What libpq holds. Python runs once a frame here, as libpq hands them out one by one."""
         frames: list[Frame] = []
         asked: int | None = None
-        while True:
-            with _lost_connection():
-                size, data = connection.get_copy_data(1)
-            if size == 0:
-                break
-            if size < 0:
-                # What came before goes out first: this is told again at the next call.
-                if frames:
-                    break
-                with _lost_connection():
-                    raise _server_error(connection.get_result())
-            if data[0] == _DATA and size >= _DATA_HEADER:
-                frames.append(bytes(data[_DATA_HEADER:]))
-            elif data[0] == _KEEPALIVE and size == 18:
-                end, _, wanted = struct.unpack_from("!QqB", data, 1)
-                frames.append(Keepalive(end, wanted != 0))
-                asked = end if wanted else asked
-            else:
-                raise Corruption("follow", "the log", f"a frame of {size} bytes and kind {data[0]} arrived")
-        if asked is not None:
-            with _lost_connection():
+        with _lost_connection():
+            take = self._live().get_copy_data
+            while (got := take(1))[0] > 0:
+                size, data = got
+                if data[0] == _DATA and size >= _DATA_HEADER:
+                    frames.append(bytes(data[_DATA_HEADER:]))
+                elif data[0] == _KEEPALIVE and size == 18:
+                    end, _, wanted = struct.unpack_from("!QqB", data, 1)
+                    frames.append(Keepalive(end, wanted != 0))
+                    asked = end if wanted else asked
+                else:
+                    what = f"a frame of {size} bytes and kind {data[0]} arrived"
+                    raise Corruption("follow", "the log", what)
+            # What came before an end goes out first: the end is told again at the next call.
+            if got[0] < 0 and not frames:
+                raise _server_error(self._live().get_result())
+            if asked is not None:
                 self._answer(asked)
         return frames
 
