@@ -122,6 +122,15 @@ def test_a_tables_own_name_wins_over_globs_and_later_over_earlier() -> None:
     assert rules_of({"odd[1]": Rules(where="c")}, "odd[1]") == Rules(where="c")
 
 
+def test_what_is_given_counts_also_where_it_is_the_default() -> None:
+    patterns = {
+        "*": TableRules.model_validate({"deletes": "mark"}).rules(),
+        "orders": TableRules.model_validate({"deletes": "apply"}).rules(),
+    }
+    assert rules_of(patterns, "orders") == Rules()
+    assert rules_of(patterns, "items") == Rules(deletes=Deletes.MARK)
+
+
 def test_functions_are_found_and_say_what_they_take() -> None:
     taxed, picky = (find_function(f"tests.transform.functions:{name}") for name in ("taxed", "picky"))
     assert (taxed.table, taxed.form) == ("orders", "pandas")

@@ -142,7 +142,7 @@ MASKED = {
 def test_masks_names_and_constants(pair: tuple[str, str]) -> None:
     source, target = pair
     execute(source, SHOP)
-    with Following(source, target, rules=MASKED):
+    with Following(source, target, rules=MASKED) as run:
         wait_for(lambda: live(target), "the copy")
         execute(
             source, "UPDATE customers SET phone = '1234' WHERE id = 1", "INSERT INTO orders VALUES (99, 2, 7)"
@@ -150,11 +150,13 @@ def test_masks_names_and_constants(pair: tuple[str, str]) -> None:
         wait_for(
             lambda: value(target, "SELECT phone FROM crm.people WHERE person = 1") == "**34", "the change"
         )
+    copied = run.pipeline.report
     report = sync(source, target, rules=MASKED, tables=["customers", "orders"])
     assert {str(t.source): (str(t.target), str(t.verdict)) for t in report.tables} == {
         "customers": ("crm.people", "equal"),
         "orders": ("orders", "equal"),
     }
+    assert "orders: index by_note is not made under its rules at the target" in copied.notes
     (person,) = rows(target, "SELECT * FROM crm.people WHERE person = 2")
     assert person[2:-1] == ("**52", "x", None, "shop", 3)
     assert len(person[1]) == 64

@@ -75,6 +75,7 @@ class TableRules(_Section):
             deleted_at=self.deleted_at,
             synced_at=self.synced_at or "",
             function=self.transform or "",
+            given=frozenset("function" if name == "transform" else name for name in self.model_fields_set),
         )
 
 

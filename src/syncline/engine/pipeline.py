@@ -22,6 +22,7 @@ from .shared import refuse_shared, side_name
 from .stores import Stores
 from .stream import Stream
 from .tally import Tally
+from .transform.schema import left_out
 from .transform.source import TransformedSource
 
 VERDICTS = {
@@ -142,7 +143,8 @@ class Pipeline:
         planned = {*plan.known, *(new.schema.table for new in plan.new)}
         for new in plan.new:
             if new.made:
-                self._note_omissions(new.schema, target.omissions(new.schema, planned))
+                omissions = [*left_out(new.schema), *target.omissions(new.schema, planned)]
+                self._note_omissions(new.schema, omissions)
 
     def _note_omissions(self, schema: Schema, omissions: Sequence[str]) -> None:
         """Name what is left out of a table that Syncline makes, once."""

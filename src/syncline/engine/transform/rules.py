@@ -68,7 +68,8 @@ class Rules:
 
     `columns` are those to carry (None: all), `cast` gives the name of a canonical type by column,
     `deleted_at` the column that `deletes = mark` keeps, `synced_at` that of the time of writing ('': none),
-    `function` the Python function that has the last word, as `module:function`.
+    `function` the Python function that has the last word, as `module:function`. `given` names what was asked
+    for by name: it counts where other rules mean the table too, also when it is what holds by default.
     """
 
     rename: str = ""
@@ -83,13 +84,14 @@ class Rules:
     deleted_at: str = "_deleted_at"
     synced_at: str = ""
     function: str = ""
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def told(self) -> str:
         """The rules as text: another text is another transformation. A secret is not in it."""
         members: dict[str, Any] = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            if value and value != each.default:
+            if each.compare and value and value != each.default:
                 members[each.name] = value
         if self.mask:
             members["mask"] = {column: mask.told() for column, mask in self.mask.items()}
@@ -100,10 +102,13 @@ class Rules:
         joined: dict[str, Any] = {}
         for each in fields(self):
             mine, theirs = getattr(self, each.name), getattr(other, each.name)
-            if isinstance(mine, Mapping):
+            if each.name == "given":
+                joined[each.name] = mine | theirs
+            elif isinstance(mine, Mapping):
                 joined[each.name] = {**theirs, **mine}
             else:
-                joined[each.name] = mine if mine and mine != each.default else theirs
+                wanted = each.name in self.given or (mine and mine != each.default)
+                joined[each.name] = mine if wanted else theirs
         return Rules(**joined)
 
 

@@ -166,6 +166,23 @@ def _indexes(origin: Schema, rules: Rules, carried: Sequence[Carried], touched: 
         )
 
 
+def left_out(schema: Schema) -> Iterable[str]:
+    """What of the source's table its rules leave no meaning, a clause each."""
+    if schema.transformed is None:
+        return
+    origin = schema.transformed.origin
+    made = {index.name: index for index in schema.indexes}
+    if any(column.generated for column in origin.columns) and schema.stored == schema.columns:
+        yield "columns that are generated are not made under its rules"
+    for index in origin.indexes:
+        if index.name not in made:
+            yield f"index {index.name} is not made under its rules"
+        elif index.unique and not made[index.name].unique:
+            yield f"index {index.name} is not unique under its rules"
+    if lost := len(origin.foreign_keys) - len(schema.foreign_keys):
+        yield f"{lost} of its foreign keys {'is' if lost == 1 else 'are'} not made under its rules"
+
+
 class Names:
     """What tables and columns are called at the target, and which foreign keys still hold there."""
 
