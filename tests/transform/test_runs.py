@@ -16,11 +16,13 @@ import psycopg
 import pytest
 
 from syncline import failpoints
+from syncline.engine.check import Check
+from syncline.engine.report import Options
 from syncline.engine.transform.rules import Fixed, Hash, Null, Partial, Rules
 from syncline.errors import Refused
 from syncline.model import Deletes
 from tests.conftest import Databases
-from tests.runs import Following, execute, pipeline, sync, value, verdicts, wait_for
+from tests.runs import Following, connector, execute, pipeline, sync, value, verdicts, wait_for
 
 ORDERS = """CREATE TABLE orders (
     id bigint PRIMARY KEY, status text NOT NULL, total numeric(10,2), ratio double precision,
@@ -330,6 +332,21 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     assert words in str(refused.value)
     assert not (tmp_path / "t.db").exists()
     assert value(source, "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == 0
+
+
+def test_a_check_sees_the_tables_through_their_rules(postgres_database: Databases, tmp_path: Path) -> None:
+    source, target = postgres_database(), f"sqlite:///{tmp_path}/t.db"
+    execute(source, ORDERS, FILL)
+
+    def check(rules: Rules) -> list[str]:
+        options = Options(rules={"orders": rules})
+        stores = connector(source), connector(target)
+        look = Check(lambda: stores[0].source(source), lambda: stores[1].target(target), options, deep=True)
+        return [str(found.problem) for found in look.run().problems]
+
+    assert any("did you mean total?" in problem for problem in check(Rules(cast={"totl": "text"})))
+    assert any("36 rows would be parked" in problem for problem in check(Rules(cast={"total": "int32"})))
+    assert not any("parked" in problem for problem in check(Rules(cast={"total": "text"})))
 
 
 def test_two_tables_of_one_name_are_refused(pair: tuple[str, str]) -> None:

@@ -19,6 +19,7 @@ from .plan import Plan, discover, make_plan
 from .report import Options
 from .shared import side_name
 from .stores import Stores
+from .transform.source import TransformedSource
 
 FEW_KEYS = 3
 
@@ -67,7 +68,7 @@ class Check:
         *,
         deep: bool = False,
     ) -> None:
-        self._stores = Stores(open_source, open_target)
+        self._stores = Stores(lambda: TransformedSource(open_source(), options.rules), open_target)
         self._options, self._deep = options, deep
         self._found = Findings()
         self._safe: set[Found] = set()
