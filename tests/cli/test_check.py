@@ -1,4 +1,4 @@
-"""Each kind of problem, produced for real and found by `check`, and what `--fix` makes of it."""
+"""Each kind of problem, produced for real and found by `check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -15,40 +14,15 @@ import pytest
 
 from services.postgres import Postgres
 from syncline.connectors.sqlite import problems as sqlite_problems
-from syncline.control.service import check as look
-from syncline.engine.check import Findings, Found
-from syncline.engine.report import Options
 from syncline.model import Severity
 from tests import runs
 from tests.mounts import mounted
 
+from .checks import check, execute, severities, the
 from .command import picture, syncline
 from .pairs import TABLES, Pair, as_role
 
 REFUSE, WARN, NOTE = Severity.REFUSE, Severity.WARN, Severity.NOTE
-
-
-def check(source: str, target: str, *, deep: bool = False, **options: Any) -> Findings:
-    """What a check in this process finds."""
-    return look(source, target, Options(**options), deep=deep).run()
-
-
-def the(findings: Findings, *parts: str) -> Found:
-    """The one problem whose reason or remedy has these parts."""
-    found = [found for found in findings.problems if all(part in str(found.problem) for part in parts)]
-    assert len(found) == 1, [str(found.problem) for found in findings.problems]
-    return found[0]
-
-
-def execute(url: str, *statements: str) -> None:
-    """Run statements, each by itself."""
-    with psycopg.connect(url, autocommit=True) as server:
-        for statement in statements:
-            server.execute(statement.encode())
-
-
-def severities(findings: Findings) -> set[Severity]:
-    return {found.problem.severity for found in findings.problems}
 
 
 # Nothing wrong
@@ -508,102 +482,6 @@ def test_network_file_systems_are_known_by_their_mounts(
     monkeypatch.setattr(sqlite_problems, "_MOUNTS", mounts)
     found = list(sqlite_problems.of_place(path, "here"))
     assert bool(found) is remote
-
-
-# --fix
-
-
-def test_what_is_safe_is_fixed_and_nothing_else(servers: Pair) -> None:
-    execute(
-        servers.source,
-        "CREATE TABLE codes (code text NOT NULL UNIQUE, n int); INSERT INTO codes VALUES ('a', 1)",
-        "CREATE EXTENSION hstore; CREATE TABLE bags (id int PRIMARY KEY, bag hstore)",
-        "CREATE UNLOGGED TABLE fast (id int PRIMARY KEY)",
-    )
-    stream = check(servers.source, servers.target).stream
-    execute(servers.source, f"SELECT pg_create_logical_replication_slot('{stream}', 'pgoutput')")
-    execute(servers.source, f"CREATE PUBLICATION {stream} FOR TABLE customers")
-    outcome = syncline("check", servers.source, servers.target, "--fix", "--yes", "--json")
-    results = {(fixed["at"], fixed["statement"]): fixed["result"] for fixed in outcome.document["fixed"]}
-    assert results == {
-        ("source", "ALTER TABLE public.codes REPLICA IDENTITY USING INDEX codes_code_key"): "done",
-        ("target", "CREATE EXTENSION hstore SCHEMA public"): "done",
-        ("source", f"SELECT pg_drop_replication_slot('{stream}')"): "done",
-    }
-    for statement in (statement for _, statement in results):
-        assert statement in outcome.err, "shown before it ran"
-    assert outcome.code == 1, "the unlogged table is left"
-    outcome = syncline("sync", servers.source, servers.target, "--quiet", "--json")
-    verdicts = {table["table"]: table["verdict"] for table in outcome.document["tables"]}
-    assert (verdicts.pop("fast"), set(verdicts.values())) == ("skipped", {"equal"})
-
-
-def test_a_right_that_the_role_may_give_itself(servers: Pair, role: str) -> None:
-    database = urlsplit(servers.source).path[1:]
-    execute(
-        servers.source,
-        f"ALTER ROLE {role} REPLICATION; GRANT CREATE ON DATABASE {database} TO {role}",
-        f"ALTER TABLE orders OWNER TO {role}; ALTER TABLE customers OWNER TO {role}",
-        f"REVOKE ALL ON customers FROM {role}",
-    )
-    source = as_role(servers.source, role)
-    problem = the(check(source, servers.target), "may not read it").problem
-    assert problem.safe
-    outcome = syncline("check", source, servers.target, "--fix", "--yes")
-    assert outcome.code == 0, outcome
-    execute(
-        servers.source, f"ALTER TABLE customers OWNER TO CURRENT_USER; REVOKE ALL ON customers FROM {role}"
-    )
-    problem = the(check(source, servers.target), "may not read it").problem
-    assert not problem.safe, "another's table"
-
-
-def test_a_slot_that_is_read_or_known_is_never_taken_away(servers: Pair) -> None:
-    with runs.Following(servers.source, servers.target):
-        runs.wait_for(lambda: _has(servers.target, "customers"), "the table")
-        findings = check(servers.source, servers.target)
-        assert "left behind" not in str(findings.problems)
-    findings = check(servers.source, servers.target)
-    assert "left behind" not in str(findings.problems), "the target knows the stream"
-
-
-def test_the_journal_mode_of_a_file(files: Pair) -> None:
-    outcome = syncline("check", files.source, files.target, "--fix", "--yes")
-    assert (outcome.code, "PRAGMA journal_mode=WAL" in outcome.err) == (0, True), outcome
-    with closing(sqlite3.connect(files.source.removeprefix("sqlite:///"))) as file:
-        assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-def test_nobody_who_could_answer(files: Pair) -> None:
-    outcome = syncline("check", files.source, files.target, "--fix")
-    assert (outcome.code, "add --yes" in outcome.err) == (2, True), outcome
-    outcome = syncline("check", files.source, files.target, "--yes")
-    assert (outcome.code, "add --fix" in outcome.err) == (2, True), outcome
-
-
-# What it looks like
-
-
-def test_findings_stand_under_their_store_and_table_with_the_statement_alone_on_its_line(
-    servers: Pair,
-) -> None:
-    execute(servers.source, "CREATE TABLE codes (code text NOT NULL UNIQUE)")
-    outcome = syncline("check", servers.source, servers.target)
-    lines = outcome.out.splitlines()
-    at = lines.index("  table codes")
-    assert lines[0].startswith("source  postgresql://syncline@")
-    assert lines[at + 1].startswith("    ! it has no primary key")
-    statement, _, comment = lines[at + 2].strip().partition("  -- ")
-    assert statement == "ALTER TABLE public.codes REPLICA IDENTITY USING INDEX codes_code_key;"
-    assert comment == "as its owner (--fix)"
-    assert lines[-1].endswith("2 tables would be synced")
-    assert "\x1b" not in outcome.out
-
-
-def test_one_store_is_not_enough(files: Pair) -> None:
-    outcome = syncline("check", files.source)
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "takes two databases" in outcome.err
 
 
 def test_whoever_has_locked_a_table_is_named_instead_of_waited_for(servers: Pair) -> None:

@@ -73,9 +73,11 @@ def rows(url: str, table: str) -> list[tuple[object, ...]]:
 
 
 def test_a_followed_source_at_rest_and_numbers_that_go_on_without_a_collision(shop: Pair) -> None:
-    runs.execute(shop.source, "SELECT nextval('items_id_seq') FROM generate_series(1, 30)")
     with start("sync", shop.source, shop.target, "--follow", "--quiet") as follow:
         runs.wait_for(lambda: _count(shop.target, "visits") == 500, "the copy")
+        runs.wait_for(lambda: _live(shop.target), "every table live")
+        # Numbers that were drawn and whose rows never came.
+        runs.execute(shop.source, "SELECT nextval('items_id_seq') FROM generate_series(1, 30)")
         outcome = cutover(shop, "--quiet-for", "1")
         assert outcome.code == 0, outcome
         assert "switch now: 4 tables equal, and nothing has changed at the source for 1 s" in notes(outcome)

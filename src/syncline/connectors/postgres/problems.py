@@ -79,12 +79,18 @@ def mends(session: Connection, statement: str) -> bool:
     session.add_notice_handler(warned)
     try:
         with rehearsed(session):
-            session.execute(statement.encode())
+            run(session, statement)
     except psycopg.Error:
         return False
     finally:
         session.remove_notice_handler(warned)
     return "01007" not in warnings  # privilege not granted: the GRANT did nothing
+
+
+def run(session: Connection, statement: str) -> None:
+    """Run one statement, and never more: only the extended protocol, which binary results ask for, refuses
+    to take several."""
+    session.execute(statement.encode(), binary=True)
 
 
 def of_link(address: Address) -> Iterator[Problem]:

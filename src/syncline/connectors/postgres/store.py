@@ -202,7 +202,7 @@ class PostgresStore:
         with self._mapped("mend", self.name) as connection:
             if not problems.mends(connection, statement):
                 raise Refused("mend", self.name, "the statement is none of the safe ones", f"run {statement}")
-            connection.execute(statement.encode())
+            problems.run(connection, statement)
 
     def interrupt(self) -> None:
         """End what runs, on the server too."""

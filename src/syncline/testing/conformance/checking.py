@@ -9,6 +9,14 @@ from ...errors import Refused
 from ...model import Problem, Severity
 from .stage import ITEMS, Suite, everything, item, item_row, live, quiet
 
+UNSAFE = (
+    "DROP TABLE items",
+    "DELETE FROM items",
+    "UPDATE items SET amount = 0",
+    "GRANT SELECT ON items TO public; DELETE FROM items",
+    "PRAGMA journal_mode=WAL; DELETE FROM items",
+)
+
 
 def refusals(problems: object) -> list[str]:
     """The problems that would refuse a run."""
@@ -59,7 +67,7 @@ class SourceChecks(Suite):
         self.driver.source.create(ITEMS)
         source: Source | Target
         for source in (self.source(), self.target(self.driver.source)):
-            for statement in ("DROP TABLE items", "DELETE FROM items", "UPDATE items SET amount = 0"):
+            for statement in UNSAFE:
                 assert not source.mends(statement)
                 with pytest.raises(Refused):
                     source.mend(statement)
