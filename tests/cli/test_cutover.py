@@ -178,6 +178,19 @@ def test_a_file_whose_writer_stops(tmp_path: Path) -> None:
     assert "_syncline_" not in str(picture(pair.source))
 
 
+def test_a_pipeline_by_its_name(shop: Pair, tmp_path: Path) -> None:
+    config = tmp_path / "syncline.toml"
+    config.write_text(f'[pipelines.shop]\nfrom = "{shop.source}"\nto = "{shop.target}"\n')
+    env = {"SYNCLINE_CONFIG": str(config), "XDG_STATE_HOME": str(tmp_path / "state")}
+    checked = syncline("check", "shop", "--json", env=env)
+    assert checked.code == 0, checked
+    outcome = syncline("cutover", "shop", "--json", "--quiet-for", "0.5", env=env)
+    assert outcome.code == 0, outcome
+    assert outcome.document["stream"] == checked.document["stream"]
+    assert "switch now: 4 tables equal" in notes(outcome)
+    assert syncline("cutover", "shp", env=env).err.endswith("did you mean shop?\n")
+
+
 def _count(url: str, table: str) -> object:
     if runs.value(url, f"SELECT to_regclass('{table}') IS NULL"):
         return 0

@@ -130,4 +130,4 @@ def test_findings_stand_under_their_store_and_table_with_the_statement_alone_on_
 def test_one_store_is_not_enough(files: Pair) -> None:
     outcome = syncline("check", files.source)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "takes two databases" in outcome.err
+    assert "takes two databases, FROM and TO, or one pipeline" in outcome.err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import Refused
@@ -71,22 +73,27 @@ def run_pipeline(
     """Run one pipeline of a configuration in this process: `follow` it for ever, bring it up to its source
     `once`, or `remove` all that it made at both ends. What the stream has reached stays, so that the next
     run goes on. Raises as `sync`."""
+    source, target, options = asked_of(project, name)
+    options = replace(options, follow=mode == "follow", remove=mode == "remove")
+    return sync(source, target, options, observer, started=started)
+
+
+def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
+    """The references of a pipeline's two stores, and what its section asks for. Refused for a name that is
+    not there."""
     from ..engine.report import Options
 
     (section,) = project.pipelines([name]).values()
     options = Options(
         tables=tuple(section.include),
         exclude=tuple(section.exclude),
-        follow=mode == "follow",
-        remove=mode == "remove",
         pipeline=name,
         pipelines=tuple(project.configuration.pipelines),
         keep=True,
         compare=section.compare,
         workers=section.workers,
     )
-    source, target = project.reference(section.source), project.reference(section.target)
-    return sync(source, target, options, observer, started=started)
+    return project.reference(section.source), project.reference(section.target), options
 
 
 def status(project: Project, names: Sequence[str] = ()) -> list[PipelineStatus]:
@@ -115,14 +122,26 @@ def remove(project: Project, name: str) -> list[str]:
     from .processes import Lock, runs
     from .removal import take_away
 
+    with held_pipeline(project, name, "remove"):
+        pass  # the worker that takes it away needs it
+    return take_away(project, name, supervised=runs(Lock(project.lock_of(name, "supervisor")).holder()))
+
+
+@contextmanager
+def held_pipeline(project: Project, name: str, operation: str) -> Iterator[None]:
+    """Keep workers of this machine from a pipeline inside the `with`. Refused while one has it."""
+    from .processes import Lock
+
     project.pipelines([name])
     lock = Lock(project.lock_of(name, "worker"))
     if not lock.take():
         pid = lock.holder().partition(":")[0]
         remedy = f"syncline pause {name} first"
-        raise Refused("remove", f"pipeline {name}", f"process {pid} works on it", remedy)
-    lock.release()  # the worker that takes it away needs it
-    return take_away(project, name, supervised=runs(Lock(project.lock_of(name, "supervisor")).holder()))
+        raise Refused(operation, f"pipeline {name}", f"process {pid} works on it", remedy)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def reports(project: Project, names: Sequence[str] = (), most: int = 20) -> list[ReportRow]:

@@ -17,7 +17,7 @@ from ..model.position import stream_name
 from .pipeline import compare_log
 from .plan import Plan, discover, make_plan
 from .report import Options
-from .shared import side_name
+from .shared import refuse_shared, side_name
 from .stores import Stores
 from .transform.source import TransformedSource
 
@@ -113,7 +113,7 @@ class Check:
             error = Refused("sync", source.name, "it is the target as well", "name two databases")
             self._add(End.TARGET, Problem.of(error))
             return
-        self._found.stream = stream_name(here, there)
+        self._found.stream = stream_name(here, there, self._options.pipeline)
         try:
             self._look_on(source, target)
         except (Transient, Interrupted):
@@ -129,6 +129,8 @@ class Check:
             self._try(End.SOURCE, lambda: compare_log(known, here, source))
         plan = self._plan(source, target, known, beside)
         tables = [new.schema for new in plan.new] + [state.schema for state in plan.known.values()]
+        names = [new.schema.table for new in plan.new]
+        self._try(End.TARGET, lambda: refuse_shared(name, here, target, names, self._options))
         self._found.tables = sorted(schema.table for schema in tables)
         for problem in source.check(name, tables, begun=known is not None, deep=self._deep):
             self._add(End.SOURCE, problem)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace as changed
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import Refused
+from ..chosen import Config
 from ..output import close_pipe, write_json
 
 if TYPE_CHECKING:
@@ -23,7 +26,11 @@ EPILOG = (
 def check(
     stores: Annotated[
         list[str],
-        typer.Argument(metavar="FROM TO", help="The two databases, written as for sync.", show_default=False),
+        typer.Argument(
+            metavar="FROM TO | PIPELINE",
+            help="The two databases, written as for sync, or a pipeline of syncline.toml by its name.",
+            show_default=False,
+        ),
     ],
     tables: Annotated[
         list[str] | None,
@@ -54,6 +61,7 @@ def check(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: run them without asking.")] = False,
+    config: Config = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write the findings, or the error, as one JSON document.")
     ] = False,
@@ -63,19 +71,24 @@ def check(
     Looks at rights, settings, keys, types, what the target holds, who would be waited for, and more; touches
     nothing. What a sync would refuse is said in the same words.
     """
-    from ...engine.report import Options
-
-    source, target = _pair(stores)
+    source, target, options = _asked(stores, config)
     _refuse_contradictions(fix, yes, as_json)
-    options = Options(tables=tuple(tables or ()), exclude=tuple(exclude or ()), replace=replace)
+    chosen = tuple(tables or ()) or options.tables, (*options.exclude, *(exclude or ()))
+    options = changed(options, tables=chosen[0], exclude=chosen[1], replace=replace)
     return _check(source, target, options, deep=deep, fix=fix, yes=yes, as_json=as_json)
 
 
-def _pair(stores: list[str]) -> tuple[str, str]:
+def _asked(stores: list[str], config: Path | None) -> tuple[str, str, Options]:
+    from ...control.project import open_project
+    from ...control.service import asked_of
+    from ...engine.report import Options
+
+    if len(stores) == 1 and ":" not in stores[0]:
+        return asked_of(open_project(config), stores[0])
     if len(stores) != 2:
-        why = f"check takes two databases, FROM and TO, and {len(stores)} were named"
+        why = f"check takes two databases, FROM and TO, or one pipeline; {len(stores)} stores were named"
         raise Refused("read", "the command line", why, "see syncline check --help")
-    return stores[0], stores[1]
+    return stores[0], stores[1], Options()
 
 
 def _refuse_contradictions(fix: bool, yes: bool, as_json: bool) -> None:

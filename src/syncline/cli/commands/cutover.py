@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import Refused
+from ..chosen import Config
 from ..output import show_report
+
+if TYPE_CHECKING:
+    from ...engine.cutover import Switch
+    from ...engine.report import Options
 
 EPILOG = (
     "Exit codes: 0 switch now · 1 do not switch: FROM was not quiet in time, or a table is not equal ·"
@@ -16,10 +23,15 @@ EPILOG = (
 
 
 def cutover(
-    source: Annotated[
-        str, typer.Argument(metavar="FROM", help="The database to leave, written as for sync.")
+    stores: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FROM TO | PIPELINE",
+            help="The database to leave and the one to move to, written as for sync, or a pipeline of"
+            " syncline.toml by its name, which must be paused.",
+            show_default=False,
+        ),
     ],
-    target: Annotated[str, typer.Argument(metavar="TO", help="The database to move to.")],
     tables: Annotated[
         list[str] | None,
         typer.Option("--tables", metavar="GLOB", help="Only these tables, as for sync; may be given again."),
@@ -47,6 +59,7 @@ def cutover(
     remove: Annotated[
         bool, typer.Option("--remove", help="Take the stream away from both ends when all is well.")
     ] = False,
+    config: Config = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write the report, or the error, as one JSON document to stdout.")
     ] = False,
@@ -60,16 +73,38 @@ def cutover(
     comes, names who still writes, compares, lets identity columns and sequences of TO go on after those of
     FROM, and says `switch now`. Stop the application first, or while it waits.
     """
-    from ...control.service import cutover as prepare
-    from ...control.signals import Stopper
+    from ...control.service import asked_of, held_pipeline
     from ...engine.cutover import Switch
     from ...engine.report import Options
+
+    switch = Switch(quiet_for, give_up_after, remove)
+    if len(stores) == 1 and ":" not in stores[0]:
+        from ...control.project import open_project
+
+        project = open_project(config)
+        if tables or exclude:
+            why, remedy = "a pipeline is cut over whole", "leave --tables and --exclude away"
+            raise Refused("cut over", f"pipeline {stores[0]}", why, remedy)
+        source, target, options = asked_of(project, stores[0])
+        options = replace(options, give_up_after=give_up_after)
+        with held_pipeline(project, stores[0], "cut over"):
+            return _cutover(source, target, options, switch, quiet, as_json)
+    if len(stores) != 2:
+        why = f"cutover takes two databases, FROM and TO, or one pipeline; {len(stores)} stores were named"
+        raise Refused("read", "the command line", why, "see syncline cutover --help")
+    chosen = tuple(tables or ()), tuple(exclude or ())
+    options = Options(*chosen, give_up_after=give_up_after)
+    return _cutover(stores[0], stores[1], options, switch, quiet, as_json)
+
+
+def _cutover(source: str, target: str, options: Options, switch: Switch, quiet: bool, as_json: bool) -> int:
+    from ...control.service import cutover as prepare
+    from ...control.signals import Stopper
     from ..progress import progress
 
-    options = Options(tables=tuple(tables or ()), exclude=tuple(exclude or ()), give_up_after=give_up_after)
     with progress(quiet) as shown:
         stopper = Stopper(shown.notice)
-        run = prepare(source, target, options, shown, Switch(quiet_for, give_up_after, remove))
+        run = prepare(source, target, options, shown, switch)
         stopper.watch(run)
         report = stopper.run(run.run)
     return show_report(report, None, as_json)
