@@ -22,9 +22,8 @@ def take_away(project: Project, name: str, *, supervised: bool) -> list[str]:
     word = child.finish()
     if word["error"]:
         raise from_members(word)
-    state = open_state(project)
-    state.forget(name, wish=not supervised)
-    state.close()
+    with open_state(project) as state:
+        state.forget(name, wish=not supervised)
     log = project.log_of(name)
     for file in [log, *log.parent.glob(f"{log.name}.*")]:
         file.unlink(missing_ok=True)

@@ -149,12 +149,14 @@ def reports(project: Project, names: Sequence[str] = (), most: int = 20) -> list
     from .state import open_state
 
     chosen = list(project.pipelines(names))
-    return open_state(project).reports(chosen, most)
+    with open_state(project) as state:
+        return state.reports(chosen, most)
 
 
 def _wish(project: Project, names: Sequence[str], *, paused: bool) -> list[str]:
     from .state import open_state
 
     chosen = list(project.pipelines(names))
-    open_state(project).wish(chosen, paused=paused)
+    with open_state(project) as state:
+        state.wish(chosen, paused=paused)
     return chosen

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import orjson
 import sqlalchemy as sa
@@ -196,6 +197,14 @@ class StateDatabase:
         """Close every connection."""
         self.engine.dispose()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     # Connections and versions.
 
     def _engine(self) -> Engine:
@@ -269,6 +278,7 @@ class StateDatabase:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
             yield
         except sa.exc.SQLAlchemyError as error:
+            self.engine.dispose()  # the next connection looks for the tables anew
             cause = getattr(error, "orig", None) or error
             reason = redact(str(cause)).strip().splitlines()[0]
             remedy = "see that it can be written and is what [state] means; losing it loses no data"

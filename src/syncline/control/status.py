@@ -51,12 +51,9 @@ class PipelineStatus:
 def read_status(project: Project, names: Sequence[str] = ()) -> list[PipelineStatus]:
     """How these pipelines stand, or all. NeedsOperator when the state database cannot be read."""
     sections = project.pipelines(names)
-    state = open_state(project)
-    try:
+    with open_state(project) as state:
         wishes, workers = state.wishes(), state.workers()
         figures, due = state.figures(), state.next_runs()
-    finally:
-        state.close()
     now = time.time()
     return [
         _status(

@@ -96,13 +96,16 @@ class Worker:
         lock = Lock(self._project.lock_of(self._name, "worker"))
         if not lock.take(PREDECESSOR_SECONDS):
             raise held(self._name, lock)
-        recorder, state = Recorder(self._log.info), open_state(self._project)
+        recorder = Recorder(self._log.info)
 
         def started(pipeline: Any) -> None:
             recorder.follow(pipeline.report)
             stopper.watch(pipeline)
 
-        with Heartbeat(state, self._name, recorder, self._log.warning):
+        with (
+            open_state(self._project) as state,
+            Heartbeat(state, self._name, recorder, self._log.warning),
+        ):
             try:
                 report = run_pipeline(self._project, self._name, self._mode, recorder, started=started)
                 recorder.ended(report)

@@ -40,14 +40,14 @@ class Recorder:
                 for table in self._report.tables
                 if table.verdict is Verdict.SKIPPED
             }
-            tables = sorted((left_out | self._tables).items())
+            tables = sorted((left_out | self._tables).values(), key=lambda table: table.table)
             return replace(
                 self._figures,
                 at=now,
                 stream=self._report.stream,
                 source=self._report.source,
                 target=self._report.target,
-                tables=tuple(figures for _, figures in tables),
+                tables=tuple(tables),
                 rows_per_second=round(self._rows.value(now), 1),
                 changes_per_second=round(self._changes.value(now), 1),
             )
