@@ -38,6 +38,7 @@ def added(name: str, lines: str, line: int, *says: str) -> Broken:
 
 
 ORDERS = "in pipelines.orders"
+RULES = '[pipelines.orders.tables."sales.orders"]\n'
 BROKEN = [
     changed("unknown table", "[stores]", "[store]", 1, 'unknown key "store"', "did you mean stores?"),
     changed("unknown key", "include", "inclde", 8, 'unknown key "inclde"', ORDERS, "did you mean include?"),
@@ -92,6 +93,12 @@ BROKEN = [
         "budget key", "[pipelines.orders.budget]\nlags = 1\n", 2, 'unknown key "lags"', "did you mean lag?"
     ),
     added("budget as text", 'budget = "10 GiB"\n', 1, f"budget {ORDERS} must be a table"),
+    changed("tables", "include =", "tabels =", 8, 'unknown key "tabels"', ORDERS, "did you mean tables?"),
+    added("rule", f"{RULES}wher = 'x > 1'\n", 2, 'unknown key "wher"', "did you mean where?"),
+    added("mask", f"{RULES}mask = {{ email = 'hash' }}\n", 2, "email in", "none of the forms", "keep_last"),
+    added("mask key", f"{RULES}mask.email = {{ hash = 'abc' }}\n", 2, "none of the forms", "env:NAME"),
+    added("columns", f"{RULES}columns = 'id'\n", 2, "columns in", "a list of texts", '["id", "total"]'),
+    added("deletes", f"{RULES}deletes = 'markk'\n", 2, "apply or mark or ignore", "did you mean mark?"),
     added("webhook", '[alarm]\nwebhook = "example.org"\n', 2, "no web address", "https://"),
     added("empty command", '[alarm]\ncommand = ""\n', 2, "command in alarm", "not empty"),
     added("state in MySQL", '[state]\nurl = "mysql://x"\n', 2, "url in state", "known are"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..cli.command import start
+from .broken import BROKEN, Broken
 from .conftest import PIPELINE
 from .project import BOUND_SECONDS, Room, make_shop, rows, wait_until, workers, write_row
 
@@ -324,3 +325,25 @@ def test_following_a_log_ends_with_a_signal(room: Room, number: int) -> None:
         process.send_signal(number)
         process.communicate(timeout=BOUND_SECONDS)
     assert process.returncode in (0, -number)
+
+
+def test_tables_are_carried_by_their_rules(room: Room) -> None:
+    text = (room.folder / "syncline.toml").read_text()
+    room.write(text + '[pipelines.orders.tables.orders]\nrename = "bills"\nwhere = "id < 10"\n')
+    outcome = room.call("run", "--once")
+    assert outcome.code == 0, outcome
+    assert len(rows(room.folder / "copy.db", "bills")) == 10
+
+
+@pytest.mark.parametrize("broken", BROKEN[:: len(BROKEN) // 6], ids=lambda broken: broken.name)
+def test_every_command_answers_a_mistake_in_the_configuration(room: Room, broken: Broken) -> None:
+    room.write(broken.text)
+    outcome = room.call("run", "--json")
+    assert outcome.code == 2
+    assert outcome.err.startswith("syncline: cannot read /")
+    assert f"syncline.toml: line {broken.line}: " in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert outcome.document["exit"] == 2
+    assert outcome.document["error"]["problems"][0] == outcome.document["error"]["message"]
+    assert outcome.document["error"]["remedy"] or "it is not TOML" in outcome.err
+    assert room.call("status").err == outcome.err

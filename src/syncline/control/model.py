@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from .rules import TableRules
 from .schedule import check_schedule
 from .stores import check_reference
 from .units import DURATION_PATTERN, SIZE_PATTERN, parse_bytes, parse_seconds
@@ -118,6 +119,10 @@ class PipelineSection(Section):
         default=True, description="Whether a run that ends (a scheduled one, --once) compares both sides."
     )
     workers: int = Field(default=2, ge=1, le=64, description="How many spans of tables are copied at once.")
+    tables: dict[Glob, TableRules] = Field(
+        default={},
+        description="What becomes of a table on its way, by its name or a glob: names, columns, rows, masks.",
+    )
     budget: Budget = Budget()
 
 

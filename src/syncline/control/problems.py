@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -41,9 +41,8 @@ def check(text: str) -> tuple[Configuration | None, list[Problem]]:
         configuration = Configuration.model_validate(document)
         found = list(_contradictions(configuration))
     except ValidationError as error:
-        found = [
-            (path, *_explain(detail, path)) for detail in error.errors() if (path := _path(detail["loc"]))
-        ]
+        details = {_path(detail["loc"]): detail for detail in error.errors()}
+        found = [(path, *_explain(detail, path)) for path, detail in details.items()]
     problems = [Problem(line_of(text, path), reason, remedy) for path, reason, remedy in found]
     return configuration, sorted(problems, key=lambda problem: problem.line)
 
@@ -57,13 +56,18 @@ def _not_toml(message: str, text: str) -> Problem:
 
 
 def _path(loc: tuple[int | str, ...]) -> Path:
-    """pydantic's place of an error, without the mark of a key."""
-    return loc[:-1] if loc and loc[-1] == "[key]" else loc
+    """pydantic's place of an error, without the mark of a key. Of a value that may have several forms it
+    tells what is wrong with it as each of them: here it is one error of that value."""
+    if len(loc) > _FORM and loc[2] == "tables" and loc[4] in _FORMS:
+        return loc[: _FORM + 1]
+    return loc[:-1] if loc[-1] == "[key]" else loc
 
 
 def _explain(detail: Any, path: Path) -> Told:
     """A sentence, and what to do, for an error of pydantic's."""
     kind, key, context = detail["type"], str(path[-1]), detail.get("ctx", {})
+    if len(path) > _FORM and path[4] in _FORMS:
+        return f"{_subject(path)}: it has none of the forms that it may have", _FORMS[path[4]]
     if detail["loc"][-1] == "[key]":
         remedy = "use letters, digits, - and _, with a letter first, 60 at most"
         return f'"{key}" cannot be a name in {_dotted(path[:-1])}', remedy
@@ -83,9 +87,17 @@ def _explain(detail: Any, path: Path) -> Told:
     return f"{subject} must be {_wanted(kind, context)}", _REMEDIES.get(kind, "")
 
 
+_FORM = 5
+_FORMS: dict[str | int, str] = {
+    "mask": 'write "null", { hash = "env:NAME" }, { fixed = "x" } or { keep_first = 1, keep_last = 2 }',
+    "constants": "write a text in quotes, a number, true or false",
+}
+"""Keys of pipelines.NAME.tables.TABLE whose values have several forms, one a column."""
+
 _REMEDIES = {
     "string_type": 'put it into quotes: "…"',
     "list_type": 'write it like ["orders", "sales.*"]',
+    "tuple_type": 'write it like ["id", "total"]',
     "bool_type": "write it without quotes",
     "int_type": "write it without quotes",
 }
@@ -97,6 +109,9 @@ def _wanted(kind: str, context: dict[str, Any]) -> str:
         "string_type": "a text",
         "string_too_short": "a text that is not empty",
         "list_type": "a list of texts",
+        "tuple_type": "a list of texts",
+        "too_short": "a list that is not empty",
+        "mapping_type": "a table",
         "bool_type": "true or false",
         "int_type": "a whole number",
         "int_from_float": "a whole number",
@@ -125,7 +140,7 @@ def _keys_at(path: Path) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
             kind = fields.get(str(key))
-        elif get_origin(kind) is dict:
+        elif get_origin(kind) in (dict, Mapping):
             kind = get_args(kind)[1]
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [field.alias or name for name, field in kind.model_fields.items()]
@@ -133,7 +148,7 @@ def _keys_at(path: Path) -> list[str]:
 
 
 def _dotted(path: Path) -> str:
-    return ".".join(str(key) for key in path)
+    return ".".join(f'"{key}"' if "." in str(key) else str(key) for key in path)
 
 
 def _subject(path: Path) -> str:

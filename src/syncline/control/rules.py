@@ -1,19 +1,21 @@
-"""Rules of tables as users write them, in TOML or on the command line, made into the engine's."""
+"""Rules of tables as users write them, in TOML or on the command line, made into the engine's.
+
+Light to import: what reads configurations needs the sections only, not what is behind them.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from ..engine.transform.cast import parse_type
-from ..engine.transform.registry import find_functions
-from ..engine.transform.rules import Constant, Fixed, Hash, Mask, Null, Partial, Rules
 from ..errors import Refused
-from ..model import Deletes
 from .stores import resolve
+
+if TYPE_CHECKING:
+    from ..engine.transform.rules import Constant, Mask, Rules
 
 Name = Annotated[str, Field(min_length=1)]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
@@ -53,13 +55,17 @@ class TableRules(_Section):
     mask: Mapping[Name, Literal["null"] | HashMask | FixedMask | PartialMask] = Field(default_factory=dict)
     constants: Mapping[Name, Value] = Field(default_factory=dict)
     cast: Mapping[Name, Name] = Field(default_factory=dict)
-    deletes: Deletes = Deletes.APPLY
+    deletes: Literal["apply", "mark", "ignore"] = "apply"
     deleted_at: Name = "_deleted_at"
     synced_at: Name | None = None
     transform: Name | None = None
 
     def rules(self) -> Rules:
         """The engine's rules. Refused for a key that is not where its reference says, or an unknown type."""
+        from ..engine.transform.cast import parse_type
+        from ..engine.transform.rules import Rules
+        from ..model import Deletes
+
         for form in self.cast.values():
             parse_type(form)
         return Rules(
@@ -71,7 +77,7 @@ class TableRules(_Section):
             mask={column: _mask(mask) for column, mask in self.mask.items()},
             constants=dict(self.constants),
             cast=dict(self.cast),
-            deletes=self.deletes,
+            deletes=Deletes(self.deletes),
             deleted_at=self.deleted_at,
             synced_at=self.synced_at or "",
             function=self.transform or "",
@@ -80,6 +86,8 @@ class TableRules(_Section):
 
 
 def _mask(mask: str | HashMask | FixedMask | PartialMask) -> Mask:
+    from ..engine.transform.rules import Fixed, Hash, Null, Partial
+
     match mask:
         case HashMask():
             return Hash(os.fsencode(resolve(mask.hash)))
@@ -96,6 +104,10 @@ def command_line_rules(
 ) -> dict[str, Rules]:
     """Rules by table from `--store TABLE.COLUMN=FORM`, `--where TABLE=CONDITION` and `--transforms MODULE`.
     Refused for text of another form."""
+    from ..engine.transform.cast import parse_type
+    from ..engine.transform.registry import find_functions
+    from ..engine.transform.rules import Rules
+
     found: dict[str, Rules] = {}
 
     def add(table: str, **members: Any) -> None:

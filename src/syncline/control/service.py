@@ -92,6 +92,7 @@ def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
         keep=True,
         compare=section.compare,
         workers=section.workers,
+        rules={table: rules.rules() for table, rules in section.tables.items()},
     )
     return project.reference(section.source), project.reference(section.target), options
 
