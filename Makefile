@@ -6,6 +6,7 @@
 # make deep-big    memory and Ctrl-C with snapshots and transactions of 5 million rows (about 10 minutes)
 # make deep-idle   what a follow with nothing to do costs (about 10 minutes)
 # make deep-types  10,000 values of every type, there and back (about 15 minutes)
+# make deep-service  what a supervisor and its workers cost and how quick they are (a few minutes)
 # make bench       how fast it is beside native replication and psql (about half an hour)
 # make clean       take away everything that these made
 #
@@ -15,7 +16,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check deep-crash deep-mutations deep-big deep-idle deep-types bench clean
+.PHONY: demo test check deep-crash deep-mutations deep-big deep-idle deep-types deep-service bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/syncline demo
@@ -43,6 +44,9 @@ deep-idle: $(VENV)/ready
 
 deep-types: $(VENV)/ready
 	$(BIN)/pytest -m deep --timeout 1800 --durations 0 tests/values
+
+deep-service: $(VENV)/ready
+	$(BIN)/python -m tests.deep.service
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench postgres

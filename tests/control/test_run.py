@@ -172,7 +172,7 @@ def test_an_operators_matter_is_shown_with_its_remedy_and_tried_again_slowly(roo
     assert "holds other rows in orders" in status["trouble"]["message"]
     assert "--replace" in status["trouble"]["remedy"]
     assert status["retry_at"] - status["since"] >= 10
-    assert "started again in" in room.call("status").out
+    assert "next try in" in room.call("status").out
     (room.folder / "copy.db").unlink()
     assert room.call("resume", "orders").code == 0  # now, not when its time comes
     room.wait_live("orders")

@@ -10,6 +10,8 @@ everything below; never touches rows. `--help` and `--version` load neither pyar
     progress   the gauges in a terminal, or as plain lines
     summary    the final report, as a table or as JSON
     figures    numbers as people read them
+    board      how pipelines stand, as a picture
+    chosen     arguments that several commands have
     output     what goes to stdout
     demo       what `syncline demo` plays
 """

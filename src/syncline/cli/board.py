@@ -39,9 +39,8 @@ def board(pipelines: Sequence[PipelineStatus], now: float) -> RenderableType:
     grid = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     grid.add_column("pipeline", overflow="fold")
     grid.add_column("state", no_wrap=True)
-    for name in ("behind", "log kept", "rows copied", "changes", "a second"):
+    for name in ("behind", "copied", "changes", "per s"):
         grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("position", overflow="fold")
     remarks: list[Text] = []
     for one in pipelines:
         _pipeline(grid, one, now)
@@ -69,11 +68,9 @@ def _pipeline(grid: Table, one: PipelineStatus, now: float) -> None:
         Text(figures.printable(one.name), style="bold"),
         Text(f"● {state}", style=_STYLES.get(state, "dim")),
         _behind(told) if told and one.running else "",
-        _amount(told.retained, told.lag_unit) if told and one.running else "",
         figures.count(sum(table.rows_copied for table in tables)) if tables else "",
         figures.count(sum(table.changes_applied for table in tables)) if tables else "",
         figures.count(told.rows_per_second + told.changes_per_second) if told and one.running else "",
-        Text(told.position or "", style="dim") if told else "",
     )
     for table in tables:
         _table(grid, table, one)
@@ -86,7 +83,6 @@ def _table(grid: Table, table: TableFigures, one: PipelineStatus) -> None:
     grid.add_row(
         Text(f"  {figures.printable(table.table)}"),
         Text(f"  {state}", style=_STYLES.get(state, "dim")),
-        "",
         "",
         figures.count(table.rows_copied),
         figures.count(table.changes_applied),
@@ -115,8 +111,12 @@ def _remarks(one: PipelineStatus, now: float) -> list[Text]:
     elif one.since is not None:
         facts.append(f"{one.state} since {_ago(one.since, now)}")
     if told is not None:
+        if told.position is not None:
+            facts.append(f"position {figures.printable(told.position)}")
+        if told.retained is not None and one.running:
+            facts.append(f"the source keeps {_amount(told.retained, told.lag_unit)} of log")
         facts.append(f"figures of {figures.duration(max(0.0, now - told.at))} ago")
-    for what, moment in (("next run", one.next_run), ("started again", one.retry_at)):
+    for what, moment in (("next run", one.next_run), ("next try", one.retry_at)):
         if moment is not None:
             facts.append(f"{what} in {figures.duration(max(0.0, moment - now))}")
     lines = [Text(f"{name}: {' · '.join(facts)}", style="dim")]

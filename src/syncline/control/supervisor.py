@@ -160,7 +160,7 @@ class Supervisor:
             text += f"; it is not started again until syncline resume {one.name}"
         elif one.retry_at is not None:
             text += f"; starting again in {max(0.0, one.retry_at - time.time()):.1f} s"
-        self._note(one.name, text)
+        self._note(one.name, text, echo=not self._once)
 
     def _show(self, one: Supervision, now: float) -> None:
         """Store how a pipeline stands, when that changed, and now and then."""
@@ -202,8 +202,8 @@ class Supervisor:
         else:
             self._failing = False
 
-    def _note(self, name: str, text: str) -> None:
-        append(self._project.log_of(name), name, text, echo=self._echo)
+    def _note(self, name: str, text: str, *, echo: bool = True) -> None:
+        append(self._project.log_of(name), name, text, echo=echo and self._echo)
 
     def _end(self) -> None:
         """Leave nothing behind; workers that still run end with the link."""

@@ -113,7 +113,6 @@ class Worker:
                 known = explain(error, f"pipeline {self._name}")
                 if not isinstance(known, Interrupted):
                     recorder.failed(known)
-                    self._log.error(str(known))
                 raise
         self._tell(report)
         return report_members(report)

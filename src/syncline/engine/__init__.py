@@ -7,5 +7,7 @@ report. May import `verify`, the contract, the model and errors; never a connect
     copy      spans of tables, in parallel, each recorded in the ledger with its rows
     fold      several changes of a key become one
     stream    one source feeding one target: reads, applies, promotes tables to live
+    pace      how old the target is
+    shared    streams between the same two stores, and that no table is of two
     pipeline  a run from start to report: claim, attach, copy, side stream, join, compare, remove
 """
