@@ -275,7 +275,8 @@ class StateDatabase:
         """Turn errors of the driver into one of ours: for those who use `engine` themselves."""
         try:
             if self._url.get_backend_name() == "sqlite" and self._url.database:
-                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+                # For its owner alone: APScheduler's jobs are pickled, so who may write here may run code.
+                Path(self._url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             yield
         except sa.exc.SQLAlchemyError as error:
             self.engine.dispose()  # the next connection looks for the tables anew

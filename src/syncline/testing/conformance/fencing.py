@@ -282,8 +282,10 @@ class FencingSuite(Suite):
             apply.commit()
         assert self.driver.target.leftovers(), "the driver sees the bookkeeping"
         assert [found.table for found in target.discover()] == [target.place(state.schema.table)]
+        assert list(target.streams()) == [self.stream]
         target.forget(self.stream)
         assert target.peek(self.stream) is None
+        assert list(target.streams()) == []
         assert list(self.driver.target.leftovers()) == []
         assert self.items() == [item_row(1)]
         target.forget(self.stream)
@@ -309,6 +311,7 @@ class FencingSuite(Suite):
         with target.begin_copy(claim, self.mark(target, state.schema)) as apply:
             apply.plan_spans(state, SPANS)
             apply.commit()
+        assert set(target.streams()) == {self.stream, other}
         target.forget(other)
         assert target.peek(other) is None
         assert self.stored(target) == claim
