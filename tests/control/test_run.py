@@ -290,6 +290,7 @@ def test_remove_takes_everything_away_and_a_later_run_begins_anew(room: Room) ->
     assert room.call("remove", "orders").code == 0
     assert room.status("orders")["state"] == "never run"
     assert room.call("logs", "orders").code == 2
+    assert room.call("remove", "orders").out == "orders: there was nothing to take away\n"
     assert room.call("run", "--once").code == 0, "rows that are there already are adopted"
 
 
@@ -347,3 +348,13 @@ def test_every_command_answers_a_mistake_in_the_configuration(room: Room, broken
     assert outcome.document["error"]["problems"][0] == outcome.document["error"]["message"]
     assert outcome.document["error"]["remedy"] or "it is not TOML" in outcome.err
     assert room.call("status").err == outcome.err
+
+
+def test_what_never_ran_can_be_asked_for_too(room: Room) -> None:
+    assert room.call("remove", "orders").out == "orders: there was nothing to take away\n"
+    assert room.call("status").code == room.call("pause").code == room.call("resume").code == 0
+    assert room.call("reports").out == "no run has ended yet\n"
+    assert room.call("logs", "orders").err.endswith("it has never run; start it with syncline run\n")
+    room.write("")
+    assert "there are no pipelines" in room.call("status").out
+    assert room.call("run").err.endswith("it has no pipelines; add one, as [pipelines.NAME]\n")

@@ -18,9 +18,10 @@ def key_of(pid: int) -> str:
 
 
 def runs(key: str) -> bool:
-    """Whether the process with this key still runs; one that has ended and waits to be fetched does not."""
+    """Whether the process with this key still runs; one that has ended and waits to be fetched does not, nor
+    does the one of an empty key."""
     pid, _, started = key.partition(":")
-    return _exists(int(pid)) and _started(int(pid)) == started
+    return bool(pid) and _exists(int(pid)) and _started(int(pid)) == started
 
 
 def _exists(pid: int) -> bool:
