@@ -281,6 +281,13 @@ def test_what_cannot_be_is_corruption(message: bytes) -> None:
         read(message)
 
 
+@pytest.mark.parametrize("size", [2, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_length_past_the_end_is_named(size: int) -> None:
+    cut = struct.pack("!H", 3) + b"nn" + b"t" + struct.pack("!I", size) + b"x"
+    with pytest.raises(Corruption, match="a cell reaches past its end"):
+        read(change(b"I", b"N", cut))
+
+
 @pytest.mark.parametrize("message", [COMMIT, GOLDEN[0], GOLDEN[4]])
 def test_a_change_outside_a_transaction_is_corruption(message: bytes) -> None:
     decoder = within()
