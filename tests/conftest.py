@@ -9,9 +9,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from services import Server, find
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("syncline", deadline=None)
+settings.load_profile("syncline")
 
 Databases = Callable[[], str]
 """Makes a fresh, empty database and gives its URL."""

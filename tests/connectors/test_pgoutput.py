@@ -297,7 +297,7 @@ def test_a_change_outside_a_transaction_is_corruption(message: bytes) -> None:
 
 
 @given(st.sampled_from(list(b"BCORYIUDTM")), st.binary(max_size=200))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 def test_random_bytes_decode_or_are_corruption(kind: int, rest: bytes) -> None:
     for lead in (b"", struct.pack("!I", 16390)):
         with contextlib.suppress(Corruption):
@@ -305,7 +305,7 @@ def test_random_bytes_decode_or_are_corruption(kind: int, rest: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_flipped_bytes_decode_or_are_corruption(data: st.DataObject) -> None:
     message = bytearray(data.draw(st.sampled_from(GOLDEN)))
     for _ in range(data.draw(st.integers(1, 4))):

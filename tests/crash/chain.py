@@ -158,4 +158,4 @@ def breaks(recorded: list[Link]) -> list[str]:
 def _place(position: str) -> int:
     """A position as a number, PostgreSQL's LSN or a count."""
     high, slash, low = position.partition("/")
-    return (int(high, 16) << 32) + int(low, 16) if slash else int(high)
+    return (int(high, 16) << 32) + int(low, 16) if slash else int(high.partition(".")[0])

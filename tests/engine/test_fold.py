@@ -118,7 +118,7 @@ def apply(
     assert len(set(keys)) == len(keys), "a key is in one place only"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(ACTION, min_size=4, max_size=24), st.data())
 def test_batches_bring_a_live_target_to_the_source(
     actions: list[tuple[str, int, int, str | None]], data: st.DataObject
@@ -132,7 +132,7 @@ def test_batches_bring_a_live_target_to_the_source(
             assert target == history[end]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(ACTION, min_size=4, max_size=24), st.data())
 def test_race_03_rows_copied_at_any_moments_converge(
     actions: list[tuple[str, int, int, str | None]], data: st.DataObject

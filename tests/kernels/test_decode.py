@@ -103,7 +103,7 @@ def tables(draw: st.DrawFn) -> tuple[list[Change], int, tuple[int, ...]]:
 
 
 @given(tables())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_valid_rows_come_out_as_the_rules_say(table: tuple[list[Change], int, tuple[int, ...]]) -> None:
     changes, width, key = table
     messages = [encoded(one) for one in changes]
@@ -112,7 +112,7 @@ def test_valid_rows_come_out_as_the_rules_say(table: tuple[list[Change], int, tu
 
 
 @given(tables(), st.data())
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_broken_rows_are_the_same_corruption_in_both(
     table: tuple[list[Change], int, tuple[int, ...]], data: st.DataObject
 ) -> None:
@@ -137,7 +137,7 @@ def test_broken_rows_are_the_same_corruption_in_both(
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=3), st.integers(0, 4))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_random_bytes_are_the_same_corruption_in_both(tails: list[bytes], width: int) -> None:
     key = tuple(range(width))[:2]
     for lead in (b"", b"I\0\0\0\1N", b"U\0\0\0\1K" + struct.pack("!H", width), b"D\0\0\0\1O"):
@@ -188,7 +188,7 @@ FRAMES = st.one_of(
 
 
 @given(st.lists(FRAMES, max_size=12), st.integers(0, 200), st.integers(0, 12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_rows_are_put_aside_by_relation(frames: list[bytes | int], room: int, start: int) -> None:
     start = min(start, len(frames))
     found = []

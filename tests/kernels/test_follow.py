@@ -75,7 +75,7 @@ CHANGES = st.lists(
 
 
 @given(CHANGES, st.integers(0, 2))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_any_changes_fold_alike(changes: list[tuple[int, int, int, bool, bool, bool]], width: int) -> None:
     kinds = bytes(kind for kind, *_ in changes)
     keys = [key for _, _, key, *_ in changes]
@@ -121,7 +121,7 @@ SCHEMA = Schema(
 
 @pytest.mark.parametrize("fold", FOLDS.values(), ids=FORMS)
 @given(changes=st.lists(st.tuples(st.sampled_from(b"IUD"), KEYS, KEYS, st.booleans()), max_size=20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_keys_are_equal_as_values_are(fold: Any, changes: list[tuple[int, Key, Key, bool]]) -> None:
     """All NaN are one key and the two zeros are, in keys of several columns, whatever part they come in."""
     parts = [_part(changes[at : at + 7], at) for at in range(0, len(changes), 7)] or [_part([], 0)]

@@ -91,3 +91,15 @@ def test_bytes_grow_with_the_rows() -> None:
     assert few.nbytes >= 1000
     assert many.nbytes >= 100_000
     assert Rows.concat([few] * 10).nbytes >= 10_000
+
+
+def test_pieces_are_the_rows_in_order() -> None:
+    numbers = pa.array(range(1000), pa.int64())
+    mask = pa.array([number % 3 == 0 for number in range(1000)], pa.bool_())
+    rows = Rows.of(["a", "b"], [numbers, numbers], [None, mask])
+    pieces = list(rows.pieces(rows.nbytes // 7))
+    assert len(pieces) >= 7
+    again = Rows.concat(pieces)
+    assert again.tuples() == rows.tuples()
+    assert again.mask("b").to_pylist() == mask.to_pylist()
+    assert list(rows.pieces(1 << 30)) == [rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,17 @@ class Rows:
         masks = [None if mask is None else mask.take(at) for mask in self.unsent]
         taken = Rows.of(self.columns, [array.take(at) for array in self.arrays], masks)
         return taken if self.arrays else Rows((), len(indices))
+
+    def pieces(self, max_bytes: int) -> Iterator[Rows]:
+        """The rows in order, in pieces of about `max_bytes`, of which nothing is copied."""
+        step = max(1, self.count * max_bytes // max(1, self.nbytes))
+        if step >= self.count:
+            yield self
+            return
+        for start in range(0, self.count, step):
+            arrays = [array.slice(start, step) for array in self.arrays]
+            masks = [None if mask is None else mask.slice(start, step) for mask in self.unsent]
+            yield Rows.of(self.columns, arrays, masks)
 
     @classmethod
     def of_keys(cls, columns: Sequence[Column], keys: Sequence[Key]) -> Rows:

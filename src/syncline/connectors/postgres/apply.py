@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .target import PostgresTarget
 
 MARK_PREFIX = "syncline"
+TEXT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +257,15 @@ class PostgresApply:
         if rows.format == ARROW:
             if state.schema.system != SYSTEM:
                 _refuse_rounding(columns, rows, f"table {state.schema.table}")
-            raw = copy_text(columns, rows)
+            # A piece is on its way while the next one becomes text, and memory holds the text of one only.
+            texts: Iterator[bytes] = map(partial(copy_text, columns), rows.pieces(TEXT_BYTES))
         else:
-            raw = rows.raw
+            texts = iter((rows.raw,))
         names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table, names)
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(raw)
+            for text in texts:
+                copy.write(text)
 
     def _stage(self, state: TableState, rows: Rows) -> Staged:
         """Rows in an empty staging table of their columns, made once a session. Its rows go with the
