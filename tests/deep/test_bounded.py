@@ -44,7 +44,7 @@ def test_a_transaction_larger_than_memory_passes(source: str, target: str, tmp_p
             writer.execute(INSERT)
             sync.until(lambda: holds(ROWS), "the rows arrived", 120)
             took = (sync.peak_bytes - itself) / MIB
-            assert 0 < itself, "memory was measured"
+            assert itself > 0, "memory was measured"
             assert 0 < took < BOUND_MIB, f"{took:.0f} MiB were resident beside {itself / MIB:.0f}"
             assert sync.interrupt()[0] == 130
         assert b.ask(lambda database: database.execute("SELECT count(*) FROM told")) == [(ROWS + 1,)]
