@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def orderer(left: Operand, right: Operand, *, ordered: bool) -> Callable[[Rows],
     for column, other in ((left, right), (right, left)):
         if column.type and other.text is not None:
             _refuse_unknown_label(column.type, other.text)
-    first, second = _cells(left, meaning), _cells(right, meaning)
+    first, second = _cells(left, meaning, right.type), _cells(right, meaning, left.type)
     order = _ORDERS.get(meaning, _plain)
     return lambda rows: order(first(rows), second(rows))
 
@@ -104,10 +105,13 @@ def _refuse_unknown_label(type: Type, text: str) -> None:
         raise Incomparable(f"{type} has no label {text!r}")
 
 
-def _cells(operand: Operand, meaning: Kind) -> Cells:
-    """An operand's cells in the form that its meaning compares in."""
+def _cells(operand: Operand, meaning: Kind, other: Type | None) -> Cells:
+    """An operand's cells in the form that its meaning compares in; `other` is the other side's type, which a
+    quoted constant takes on: '0.1' beside a float32 is the float32 that is nearest to it."""
     if not operand.column:
         value = None if operand.text is None else constant(operand.text, meaning)
+        if isinstance(value, float) and not operand.numeric and other and other.kind is Kind.FLOAT32:
+            value = _single(value)
         shape = {Kind.FLOAT64: pa.float64(), Kind.BOOL: pa.bool_()}.get(meaning, pa.string())
         filled = pa.scalar(value, shape)
         return lambda rows: pa.repeat(filled, rows.count)
@@ -133,6 +137,14 @@ def constant(text: str, meaning: Kind) -> str | float | bool:
         return _READERS[meaning](text)
     except (ValueError, InvalidOperation):
         raise Incomparable(f"{text!r} is no {meaning}") from None
+
+
+def _single(value: float) -> float:
+    try:
+        (nearest,) = struct.unpack("f", struct.pack("f", value))
+    except OverflowError:
+        raise Incomparable(f"{value} is no {Kind.FLOAT32}") from None
+    return float(nearest)
 
 
 def _doubles(cells: pa.Array) -> pa.Array:
