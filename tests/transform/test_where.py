@@ -211,7 +211,9 @@ def test_a_time_without_a_zone_is_utc(text: str, passes: bool) -> None:
     assert decide(text, at=["2024-01-01 00:00:00+00"]) == [passes]
 
 
-@pytest.mark.parametrize(("text", "passes"), [("f = '0.1'", True), ("f = 0.1", False), ("f IN ('0.1')", True)])
+@pytest.mark.parametrize(
+    ("text", "passes"), [("f = '0.1'", True), ("f = 0.1", False), ("f IN ('0.1')", True)]
+)
 def test_a_quoted_constant_is_rounded_as_its_column_is(text: str, passes: bool) -> None:
     schema = Schema(TableName("t"), (Column("f", Type(Kind.FLOAT32)),), ("f",), "test")
     rows = Rows.of(["f"], [pa.array([0.1], pa.float32())])
