@@ -114,6 +114,8 @@ class Gauges:
 
     def reached(self, position: Position) -> None: ...
 
+    def parked(self, keys: int) -> None: ...
+
     def behind(self, lag: Lag) -> None:
         with self.lock:
             self.lag = lag

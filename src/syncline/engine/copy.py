@@ -19,6 +19,7 @@ from ..model import ARROW, Mark, Refusal, Rows, Span, State, TableName, TableSta
 from . import parking
 from .report import Observer, Options
 from .stores import Stores
+from .throttle import Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ class Copy:
         observer: Observer,
         changed: Callable[[TableState], None],
         progress: Callable[[], None],
+        throttle: Throttle,
     ) -> None:
         self._stores, self._claim, self._source_id = stores, claim, source_id
         self._options, self._observer = options, observer
-        self._changed, self._progress = changed, progress
+        self._changed, self._progress, self._throttle = changed, progress, throttle
         assert claim.position is not None
         self._since = claim.position
         self._tasks: deque[_Task] = deque()
@@ -79,7 +81,7 @@ class Copy:
         records = target.spans(self._claim, schema.table)
         if not records:
             target.prepare(schema, aside=state.aside)
-            spans = source.split(schema, self._options.span_rows)
+            spans = source.split(schema, self._options.piece_rows)
             with target.begin_copy(self._claim, self._mark(target, state)) as apply:
                 apply.plan_spans(state, spans)
                 apply.commit()
@@ -142,8 +144,8 @@ class Copy:
         schema, parked = task.state.schema, parking.Parking([])
         rows, nbytes = 0, 0
         with target.begin_copy(self._claim, self._mark(target, task.state)) as apply:
-            for part in source.read(schema, task.span, format=format, max_bytes=self._options.max_bytes):
-                self._stores.check()
+            for part in source.read(schema, task.span, format=format, max_bytes=self._options.piece_bytes):
+                self._stores.wait(self._throttle.spend(part.count, part.nbytes))
                 _, refused = write(apply, task.state, part) if part.count else (part, [])
                 parked.park(apply, schema.table, [*part.refused, *refused], self._since)
                 rows += part.count - len(refused)

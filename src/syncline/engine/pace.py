@@ -43,4 +43,4 @@ class Pace:
             self._ends.append((now, self._source.ceiling()))
             if len(self._ends) > MOST_ENDS:
                 self._ends = deque(list(self._ends)[::2])
-        return replace(lag, seconds=None if self._current is None else now - self._current)
+        return replace(lag, seconds=None if self._current is None else now - self._current, at=read)

@@ -26,6 +26,9 @@ class Parking:
     def __bool__(self) -> bool:
         return any(self._keys.values())
 
+    def __len__(self) -> int:
+        return sum(len(keys) for keys in self._keys.values())
+
     def __getitem__(self, table: TableName) -> dict[Key, Parked]:
         return self._keys.get(table, {})
 
@@ -59,6 +62,17 @@ class Parking:
             apply.unpark(table, freed)
             for key in freed:
                 del parked[key]
+
+    def stale(self, schema: Schema, rows: Rows) -> list[int]:
+        """The places of rows with unsent cells whose key is parked."""
+        parked = self[schema.table]
+        masks = [mask.to_pylist() for mask in rows.unsent if mask is not None]
+        if not parked or not masks:
+            return []
+        keys = rows.select(schema.key).tuples()
+        return [
+            index for index, key in enumerate(keys) if key in parked and any(mask[index] for mask in masks)
+        ]
 
     def orphans(self, schema: Schema, rows: Rows) -> list[Refusal]:
         """The rows whose parent is parked: without it they cannot be either."""

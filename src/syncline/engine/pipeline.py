@@ -21,7 +21,8 @@ from .retry import Patience
 from .shared import refuse_shared, side_name
 from .stores import Stores
 from .stream import Stream
-from .tally import Tally
+from .tally import Beside, Tally
+from .throttle import Throttle
 from .transform.schema import left_out
 from .transform.source import TransformedSource
 
@@ -54,6 +55,7 @@ class Pipeline:
         self._options = options
         self._stores = Stores(lambda: TransformedSource(open_source(), options.rules), open_target)
         self._observer = Tally(observer)
+        self._throttle = Throttle(options.rate_limit)
         self._patience = Patience(None if options.follow else options.give_up_after)
         self._fences: dict[str, int] = {}
         self._planned = self._entered = False
@@ -200,15 +202,18 @@ class Pipeline:
         self._fences[name] = claim.fence
         return claim
 
-    def _stream(self, claim: Claim, lookup: Source | None, target: Target) -> Stream:
+    def _stream(
+        self, claim: Claim, lookup: Source | None, target: Target, observer: Observer | None = None
+    ) -> Stream:
         return Stream(
             self._stores,
             lookup or self._stores.source(),
             target,
             claim,
             self._options,
-            self._observer,
+            observer or self._observer,
             self._patience.progress,
+            self._throttle,
         )
 
     def _sync(self, name: str, plan: Plan, source: Source, target: Target) -> Report:
@@ -352,7 +357,7 @@ class Pipeline:
         claim = self._claim(target, side)
         if claim.position:
             source.check_log(side, claim.position)
-        stream = self._stream(claim, source, target)
+        stream = self._stream(claim, source, target, Beside(self._observer))
         tables = [state.schema for state in stream.states.values()] + [table.schema for table in new]
         source.attach(main.claim.stream, tables, self._observer.notice)
         self._enter(stream, new, source)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 
-from ..model import Batch, Changes
+from ..model import Batch
 
 MOST_CHANGES = 50_000
 """The most changes that several batches come to when they are taken together: what is folded at once takes
@@ -40,6 +40,12 @@ class BatchQueue:
             self._bytes += size
             self._changed.notify_all()
 
+    def rest(self, seconds: float) -> None:
+        """Let so much time pass before the next `put`; Closed when the reader of the queue ends meanwhile."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._closed, seconds):
+                raise Closed
+
     def end(self, error: BaseException | None = None) -> None:
         """Nothing more will be put; `error` reaches the other side once the queue is empty."""
         with self._changed:
@@ -64,10 +70,10 @@ class BatchQueue:
                     return []
                 self._changed.wait(remaining)
             taken = [self._pop()]
-            paths, changes = taken[0].paths(), _changes(taken[0])
+            paths, changes = taken[0].paths(), taken[0].count
             while self._batches and taken[-1].complete and self._batches[0].complete:
                 more = self._batches[0].paths()
-                changes += _changes(self._batches[0])
+                changes += self._batches[0].count
                 if changes > MOST_CHANGES:
                     break
                 if any(paths.get(table, path) != path for table, path in more.items()):
@@ -81,7 +87,3 @@ class BatchQueue:
         batch = self._batches.popleft()
         self._bytes -= batch.nbytes
         return batch
-
-
-def _changes(batch: Batch) -> int:
-    return sum(segment.count for segment in batch.segments if isinstance(segment, Changes))

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..errors import SynclineError
 from ..model import Lag, Position, State, TableName
+from .throttle import RateLimit
 from .transform.rules import Rules
 
 
@@ -33,7 +34,8 @@ class Options:
 
     `pipeline` is the name of the stream's pipeline, '' for the pair's own one; `pipelines` all names that
     are known, for messages. `keep` leaves the stream at both ends when a run is done, so that the next one
-    goes on; without `compare` such a run does not compare.
+    goes on; without `compare` such a run does not compare. `rate_limit` bounds how fast rows are copied, and
+    log is read until the goals are reached.
     `give_up_after` seconds of trouble without progress end a one-off run; a following one never gives up.
     """
 
@@ -51,7 +53,18 @@ class Options:
     workers: int = 2
     max_bytes: int = 8 << 20
     span_rows: int = 50_000
+    rate_limit: RateLimit | None = None
     rules: Mapping[str, Rules] = field(default_factory=dict)
+
+    @property
+    def piece_rows(self) -> int:
+        """The rows of a span, less where a limit makes more of them last long."""
+        return self.rate_limit.piece("rows", self.span_rows) if self.rate_limit else self.span_rows
+
+    @property
+    def piece_bytes(self) -> int:
+        """The bytes that a copy reads at once, less where a limit makes more of them last long."""
+        return self.rate_limit.piece("bytes", self.max_bytes) if self.rate_limit else self.max_bytes
 
 
 @dataclass(slots=True)
@@ -127,6 +140,9 @@ class Observer(Protocol):
     def behind(self, lag: Lag) -> None:
         """How much of the source's log is not applied yet."""
 
+    def parked(self, keys: int) -> None:
+        """So many keys of the stream are parked."""
+
     def comparing(self, table: TableName) -> None:
         """A table's rows are being compared."""
 
@@ -151,5 +167,7 @@ class Silent:
     def reached(self, position: Position) -> None: ...
 
     def behind(self, lag: Lag) -> None: ...
+
+    def parked(self, keys: int) -> None: ...
 
     def comparing(self, table: TableName) -> None: ...

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from .. import failpoints
@@ -34,12 +34,13 @@ from ..model.batch import Path
 from .copy import Copy
 from .deletes import delete, truncate, vacate
 from .fold import Folded, fold
+from .meter import Meter
 from .order import generations, parents_first
-from .pace import Pace
 from .parking import Parking, write
 from .queue import BatchQueue, Closed
 from .report import Observer, Options
 from .stores import Stores
+from .throttle import Throttle
 
 MAX_WAIT_SECONDS = 0.5
 MOST_ROUNDS = 5
@@ -69,8 +70,9 @@ class Stream:
         options: Options,
         observer: Observer,
         progress: Callable[[], None],
+        throttle: Throttle,
     ) -> None:
-        self._stores, self.lookup, self.target = stores, lookup, target
+        self._stores, self.lookup, self.target, self._throttle = stores, lookup, target, throttle
         self.claim, self.states = claim, dict(claim.tables)
         self._options, self._observer, self._progress = options, observer, progress
         self._source, self._sink = lookup.identity(), target.identity()
@@ -79,8 +81,8 @@ class Stream:
         self._unit = ExitStack()
         self._pending: Counter[TableName] = Counter()
         self._idle_since, self._idle_bytes = time.monotonic(), 0
-        self._asked_lag = self._asked_fence = 0.0
-        self._pace = Pace(lookup)
+        self._asked_fence = 0.0
+        self._meter: Meter | None = None
         self.touched: Counter[TableName] = Counter()
         self.suspects: dict[TableName, Sighting] = {}
         self.outgrown: dict[TableName, str] = {}
@@ -189,15 +191,17 @@ class Stream:
             self._observer,
             self._set,
             self._progress,
+            self._throttle,
         )
         schemas = {state.schema.table: state.schema for state in copying}
         groups = [list(schemas)]
         if self.target.capabilities.checks_references:
             groups = generations(schemas.values())
         self._retry |= set(schemas)
-        for group in groups:
-            largest_first = sorted(group, key=lambda table: -(schemas[table].estimated_rows or 0))
-            work.run([self.states[table] for table in largest_first], self.lookup, self.target)
+        with self._measured():
+            for group in groups:
+                largest_first = sorted(group, key=lambda table: -(schemas[table].estimated_rows or 0))
+                work.run([self.states[table] for table in largest_first], self.lookup, self.target)
         self.parking = Parking(self.target.parked(self.claim.stream))
 
     def goal(self) -> Position:
@@ -227,22 +231,8 @@ class Stream:
         thread = threading.Thread(target=self._read, args=(reader, queue, until), name="read", daemon=True)
         thread.start()
         try:
-            while not self._reached(until) and not (self._open is None and done()):
-                self._stores.check()
-                try:
-                    unit = queue.take(MAX_WAIT_SECONDS)
-                except Closed:
-                    break
-                if unit:
-                    self._apply(unit, until)
-                elif self._open is not None:
-                    self._open.linger()
-                if self._open is None:
-                    self._look_at_parked()
-                    self._look_at_fence()
-                self._tell_lag()
-                if self._open is None and time.monotonic() - self._inspected >= CATALOG_SECONDS:
-                    self.inspect()
+            with self._measured():
+                self._apply_all(queue, until, done)
         finally:
             self._reader, self._open = None, None
             self._unit.close()
@@ -250,6 +240,32 @@ class Stream:
             reader.interrupt()
             thread.join()
             self._stores.release(reader)
+
+    def _apply_all(self, queue: BatchQueue, until: Position | None, done: Callable[[], bool]) -> None:
+        """The applying thread."""
+        while not self._reached(until) and not (self._open is None and done()):
+            self._stores.check()
+            try:
+                unit = queue.take(MAX_WAIT_SECONDS)
+            except Closed:
+                break
+            if unit:
+                self._apply(unit, until)
+            elif self._open is not None:
+                self._open.linger()
+            if self._open is None:
+                self._look_at_parked()
+                self._look_at_fence()
+                self._observer.parked(len(self.parking))
+                if time.monotonic() - self._inspected >= CATALOG_SECONDS:
+                    self.inspect()
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        """Let the observer know how far the stream is behind while this lasts."""
+        with Meter(self._stores, self.claim.stream, self.position, self._observer) as self._meter:
+            yield
+        self._meter = None
 
     def _read(self, reader: Source, queue: BatchQueue, until: Position | None) -> None:
         """The reading thread."""
@@ -265,6 +281,8 @@ class Stream:
             )
             for batch in batches:
                 queue.put(batch)
+                if until is not None:  # catching up; what is live keeps up, however much comes
+                    queue.rest(self._throttle.spend(batch.count, batch.nbytes))
             queue.end()
         except Closed:
             return
@@ -285,7 +303,7 @@ class Stream:
         if not segments and self._open is None:
             self._idle_bytes += sum(batch.log_bytes for batch in unit)
             if last.complete:
-                self._pace.reach(last.upto)
+                self._tell_reached(last.upto, applied=False)
             if not last.complete or not self._worth_storing(last.upto, until):
                 return
         if self._open is None:
@@ -322,7 +340,7 @@ class Stream:
             self._reader.release(self.claim.stream, upto)
         failpoints.hit("release.after")
         self._progress()
-        self._pace.reach(upto)
+        self._tell_reached(upto, applied=True)
         self._observer.reached(upto)
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         for table, count in self._pending.items():
@@ -414,7 +432,7 @@ class Stream:
         so are those that the log could not tell, and parked ones whose row at the target is an old one."""
         unknown = [folded.reread, Rows.of_keys(state.schema.key_columns, refused)]
         rows = folded.upserts
-        if stale := self._stale(state, rows):
+        if stale := self.parking.stale(state.schema, rows):
             keys = rows.select(state.schema.key)
             unknown.append(Rows.of(keys.columns, keys.take(stale).arrays))
             rows = rows.take(sorted(set(range(rows.count)) - set(stale)))
@@ -423,17 +441,6 @@ class Stream:
         for keys in unknown:
             if keys.count:
                 self._read_again(apply, state, keys)
-
-    def _stale(self, state: TableState, rows: Rows) -> list[int]:
-        """The places of rows with unsent cells whose key is parked."""
-        parked = self.parking[state.schema.table]
-        masks = [mask.to_pylist() for mask in rows.unsent if mask is not None]
-        if not parked or not masks:
-            return []
-        keys = rows.select(state.schema.key).tuples()
-        return [
-            index for index, key in enumerate(keys) if key in parked and any(mask[index] for mask in masks)
-        ]
 
     def _write_rows(self, apply: Apply, state: TableState, rows: Rows) -> Rows:
         """Write rows, park those that do not fit and those whose parent is parked; the keys of rows with
@@ -582,8 +589,6 @@ class Stream:
                 "leave it to the other worker",
             )
 
-    def _tell_lag(self) -> None:
-        now = time.monotonic()
-        if now - self._asked_lag >= 1.0:
-            self._asked_lag = now
-            self._observer.behind(self._pace.lag(self.claim.stream, self.position))
+    def _tell_reached(self, upto: Position, *, applied: bool) -> None:
+        if self._meter is not None:
+            self._meter.reach(upto, applied=applied)

@@ -82,7 +82,30 @@ class Tally:
         with self._lock:
             self._observer.behind(lag)
 
+    def parked(self, keys: int) -> None:
+        """See Observer."""
+        with self._lock:
+            self._observer.parked(keys)
+
     def comparing(self, table: TableName) -> None:
         """See Observer."""
         with self._lock:
             self._observer.comparing(table)
+
+
+class Beside:
+    """Passes on what a side stream tells, but for where it is: its pipeline is where the main stream is."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.planned, self.notice, self.failed = observer.planned, observer.notice, observer.failed
+        self.state, self.comparing, self.resumed = observer.state, observer.comparing, observer.resumed
+        self.copied, self.applied = observer.copied, observer.applied
+
+    def reached(self, position: Position) -> None:
+        """Of no consequence to others."""
+
+    def behind(self, lag: Lag) -> None:
+        """Of no consequence to others."""
+
+    def parked(self, keys: int) -> None:
+        """Counted once its tables are the main stream's."""

@@ -97,6 +97,11 @@ class Batch:
     log_bytes: int = 0
 
     @property
+    def count(self) -> int:
+        """How many changes."""
+        return sum(segment.count for segment in self.segments if isinstance(segment, Changes))
+
+    @property
     def nbytes(self) -> int:
         """The bytes its segments take, for bounding queues."""
         return sum(segment.nbytes for segment in self.segments)

@@ -57,9 +57,11 @@ def stream_name(source: Identity, target: Identity, pipeline: str = "") -> str:
 class Lag:
     """How far a position is behind its source's log, and how much log the source keeps for the stream;
     both in `unit`: bytes, or rows where the log is a table. `seconds` ago the position was known to be at
-    the log's end; None before it ever was."""
+    the log's end; None before it ever was. `at` is the position, or where the log was read up to when there
+    was nothing to apply."""
 
     amount: int
     retained: int
     unit: Literal["bytes", "rows"] = "bytes"
     seconds: float | None = None
+    at: Position | None = None

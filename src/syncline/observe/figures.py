@@ -6,10 +6,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from ..errors import NeedsOperator, SynclineError
+from ..model import State
 
 VERSION = 1
 COMPARING, WAITING, SKIPPED = "comparing", "waiting", "skipped"
 """States of a table that only a run has, besides those of `model.State`; a run that ended has verdicts."""
+
+
+_ON_THE_WAY = (WAITING, SKIPPED, State.COPYING, State.CATCHING_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,12 @@ class Trouble:
 class Figures:
     """One pipeline at the moment `at`. Times are seconds since 1970.
 
-    `lag`, `retained` and `lag_seconds` are as `model.Lag` has them, measured at `lag_at`; None before the
-    log was followed. `progress_at` is when something was last committed at the target, `trouble` the last
-    error, until something is committed after it. `notice` is the last sentence that was said.
+    `lag`, `retained` and `lag_seconds` are as `model.Lag` has them, measured at `lag_at`, for the first time
+    at `lag_since`; None before the log was looked at. `synced_at` is when the target was last known to hold
+    all that the log told. `still_since` is since when nothing was reached although the log had more, or could
+    not be read; None while that is not so. `parked` keys are set aside. `progress_at` is when something was
+    last committed at the target, `trouble` the last error, until something is reached after it. `notice` is
+    the last sentence that was said.
     """
 
     at: float = 0.0
@@ -59,12 +66,31 @@ class Figures:
     lag_unit: str = "bytes"
     lag_seconds: float | None = None
     lag_at: float | None = None
+    lag_since: float | None = None
+    synced_at: float | None = None
+    still_since: float | None = None
     retained: int | None = None
+    parked: int = 0
     rows_per_second: float = 0.0
     changes_per_second: float = 0.0
     progress_at: float | None = None
     notice: str = ""
     trouble: Trouble | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether a table is past its copy, so that being behind means something."""
+        return any(table.state not in _ON_THE_WAY for table in self.tables)
+
+    def behind_seconds(self, now: float) -> float | None:
+        """How old the target is at the moment `now`: since when it is not known to hold all that the log
+        told. Figures that get old make it grow; None before the log was looked at."""
+        since = self.lag_since if self.synced_at is None else self.synced_at
+        return None if since is None else max(0.0, now - since)
+
+    def still_seconds(self, now: float) -> float:
+        """For how long nothing was reached although there was something to reach."""
+        return 0.0 if self.still_since is None else max(0.0, now - self.still_since)
 
     def differs(self, other: Figures) -> bool:
         """Whether more than the passing of time lies between the two."""
@@ -73,7 +99,14 @@ class Figures:
     def _lasting(self) -> Figures:
         seconds = self.lag_seconds
         calm = seconds is not None and seconds < 2
-        return replace(self, at=0.0, lag_at=None, lag_seconds=0.0 if calm else seconds)
+        return replace(
+            self,
+            at=0.0,
+            lag_at=None,
+            synced_at=None,
+            still_since=None,
+            lag_seconds=0.0 if calm else seconds,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The persisted form."""

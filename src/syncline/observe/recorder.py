@@ -30,6 +30,7 @@ class Recorder:
         self._figures = Figures()
         self._rows, self._changes = Rate(), Rate()
         self._report = Report("", "", "")
+        self._place: Position | None = None
 
     def snapshot(self) -> Figures:
         """The figures of this moment."""
@@ -65,7 +66,9 @@ class Recorder:
     def failed(self, error: SynclineError) -> None:
         """The run ended with this error, or tries again after it."""
         with self._lock:
-            self._figures = replace(self._figures, trouble=Trouble.of(error, self._clock()))
+            now = self._clock()
+            still = self._figures.still_since or now  # nobody looks at the log now: it may well grow
+            self._figures = replace(self._figures, trouble=Trouble.of(error, now), still_since=still)
 
     # What the engine calls: engine.report.Observer.
 
@@ -94,6 +97,8 @@ class Recorder:
             self._change(table, rows_copied=self._of(table).rows_copied + rows)
             self._rows.add(self._clock(), rows)
             self._progress()
+            if not any(figures.state == State.LIVE for figures in self._tables.values()):
+                self._figures = replace(self._figures, still_since=None)  # a copy moves by rows
 
     def applied(self, table: TableName, changes: int) -> None:
         with self._lock:
@@ -108,15 +113,25 @@ class Recorder:
 
     def behind(self, lag: Lag) -> None:
         with self._lock:
+            now, old = self._clock(), self._figures
+            moved = lag.amount == 0 or self._place not in (None, lag.at)
+            self._place = lag.at
             self._figures = replace(
-                self._figures,
+                old,
                 lag=lag.amount,
                 lag_unit=lag.unit,
                 lag_seconds=None if lag.seconds is None else round(lag.seconds, 1),
-                lag_at=self._clock(),
+                lag_at=now,
+                lag_since=old.lag_since or now,
+                synced_at=old.synced_at if lag.seconds is None else now - lag.seconds,
+                still_since=None if moved else old.still_since or now,
                 retained=lag.retained,
-                trouble=None,  # the log is followed again
+                trouble=None if moved else old.trouble,  # else it may be what keeps it from moving
             )
+
+    def parked(self, keys: int) -> None:
+        with self._lock:
+            self._figures = replace(self._figures, parked=keys)
 
     def _of(self, table: TableName) -> TableFigures:
         return self._tables.get(table, TableFigures(str(table)))
