@@ -100,7 +100,16 @@ BROKEN = [
     added("columns", f"{RULES}columns = 'id'\n", 2, "columns in", "a list of texts", '["id", "total"]'),
     added("deletes", f"{RULES}deletes = 'markk'\n", 2, "apply or mark or ignore", "did you mean mark?"),
     added("webhook", '[alarm]\nwebhook = "example.org"\n', 2, "no web address", "https://"),
-    added("empty command", '[alarm]\ncommand = ""\n', 2, "command in alarm", "not empty"),
+    added("empty command", '[alarm]\ncommand = ""\n', 2, "command in alarm", "it is empty"),
+    added("quotes of a command", "[alarm]\ncommand = 'say \"x'\n", 2, "quotes do not match"),
+    added(
+        "alarm key", '[pipelines.orders.alarm]\nwebhok = "x"\n', 2, 'unknown key "webhok"', "mean webhook?"
+    ),
+    added("rate", 'rate_limit = "fast"\n', 1, '"fast" is no rate', "20000 rows/s"),
+    added("rate without a second", 'rate_limit = "5 MiB"\n', 1, '"5 MiB" is no rate', "5 MiB/s"),
+    added("no rate at all", 'rate_limit = "0 rows/s"\n', 1, "is no rate"),
+    added("metrics port", '[metrics]\nprometheus = "localhost"\n', 2, "is no address", "127.0.0.1:8125"),
+    added("log format", '[log]\nformat = "jsn"\n', 2, "must be text or json", "did you mean json?"),
     added("state in MySQL", '[state]\nurl = "mysql://x"\n', 2, "url in state", "known are"),
     added("state in memory", '[state]\nurl = "memory:x"\n', 2, "SQLite or PostgreSQL", "write sqlite:///"),
     added(

@@ -41,9 +41,9 @@ def test_a_good_file_is_read() -> None:
 
 
 def test_everything_that_the_documentation_shows_is_right() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    examples = [block.partition("```")[0] for block in text.split("```toml\n")[1:]]
-    assert examples
+    texts = [(ROOT / "docs" / f"{name}.md").read_text() for name in ("configuration", "alarms", "metrics")]
+    examples = [block.partition("```")[0] for text in texts for block in text.split("```toml\n")[1:]]
+    assert len(examples) >= 4
     for example in examples:
         configuration, problems = check(example)
         assert configuration is not None, problems

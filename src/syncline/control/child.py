@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from ..errors import Transient
+from ..observe.logs import Format
 from .failures import error_members
 from .processes import key_of
 from .project import Project
@@ -24,7 +25,7 @@ class Died(Transient):
 class Child:
     """A worker that was started; the supervisor listens at `link` for its last word, which ends with it."""
 
-    def __init__(self, project: Project, name: str, mode: str, *, quiet: bool) -> None:
+    def __init__(self, project: Project, name: str, mode: str, *, echo: Format | None) -> None:
         self._name = name
         self.link, theirs = socket.socketpair()
         self.link.setblocking(False)
@@ -32,7 +33,7 @@ class Child:
         command += ["--config", str(project.path), "--link", str(theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(
-                command + (["--quiet"] if quiet else []),
+                command + (["--echo", echo] if echo else []),
                 cwd=project.folder,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

@@ -132,6 +132,8 @@ _REST = """\
 # schema = "evolve"
 # How many spans of tables are copied at once.
 # workers = 2
+# How fast the source is read while tables are copied: rows or bytes a second.
+# rate_limit = "20000 rows/s"
 
 # Bounds whose crossing raises an alarm.
 # [pipelines.{name}.budget]
@@ -140,9 +142,15 @@ _REST = """\
 # parked = 100              # keys that the target cannot take
 # standstill = "10m"        # no progress while the source's log grows
 
+# Who is told: docs/alarms.md.
 # [alarm]
-# command = "notify-send"
+# command = "/usr/local/bin/page-me"
 # webhook = "env:ALARM_URL"
+
+# Figures for others: docs/metrics.md.
+# [metrics]
+# prometheus = "127.0.0.1:9187"
+# dogstatsd = "127.0.0.1:8125"
 
 # Where status and reports are kept; by default a SQLite file in the XDG state folder.
 # [state]

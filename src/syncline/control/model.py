@@ -5,6 +5,7 @@ The descriptions are what `syncline schema` publishes, and so what an editor sho
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -12,7 +13,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from .rules import TableRules
 from .schedule import check_schedule
 from .stores import check_reference
-from .units import DURATION_PATTERN, SIZE_PATTERN, parse_bytes, parse_seconds
+from .units import (
+    DURATION_PATTERN,
+    RATE_PATTERN,
+    SIZE_PATTERN,
+    check_rate,
+    parse_bytes,
+    parse_seconds,
+)
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
@@ -35,6 +43,23 @@ def _check_state(text: str) -> str:
 def _check_webhook(text: str) -> str:
     if not text.startswith(("http://", "https://", "env:", "file:")):
         raise ValueError("it is no web address; write https://…, env:NAME or file:PATH")
+    return text
+
+
+def _check_command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise ValueError("its quotes do not match; close each of them") from None
+    if not words:
+        raise ValueError("it is empty; write a command line, such as /usr/local/bin/page-me")
+    return text
+
+
+def _check_address(text: str) -> str:
+    port = text.rpartition(":")[2]
+    if not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f'"{text}" is no address; write it like 127.0.0.1:8125')
     return text
 
 
@@ -89,9 +114,42 @@ class Budget(Section):
 class Alarm(Section):
     """Who is told when a pipeline needs somebody."""
 
-    command: str | None = Field(default=None, min_length=1, description="A command line for the shell.")
+    command: Annotated[str, AfterValidator(_check_command)] | None = Field(
+        default=None,
+        description="A command line, run without a shell; the alarm is in its environment, and as JSON on"
+        " stdin.",
+    )
     webhook: Annotated[str, AfterValidator(_check_webhook)] | None = Field(
         default=None, description="An address that is posted to: https://…, env:NAME or file:PATH."
+    )
+    repeat: Duration = Field(
+        default=3600.0, description="How much time lies at least between two tellings of one alarm: 1h."
+    )
+    timeout: Duration = Field(default=30.0, description="How long a command or a request may take: 30s.")
+
+
+class Metrics(Section):
+    """Where figures are told to others; nowhere unless it is said here."""
+
+    prometheus: Annotated[str, AfterValidator(_check_address)] | None = Field(
+        default=None,
+        description="A port, or HOST:PORT, that answers with Prometheus text: 9187; without a host it is"
+        " 127.0.0.1.",
+    )
+    dogstatsd: Annotated[str, AfterValidator(_check_address)] | None = Field(
+        default=None, description="The HOST:PORT of a DogStatsD agent: 127.0.0.1:8125."
+    )
+    every: Duration = Field(default=10.0, description="How often DogStatsD is sent to: 10s.")
+    tags: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[], description="Tags that are added to everything that DogStatsD is sent: env:prod."
+    )
+
+
+class Log(Section):
+    """What syncline run writes to stderr."""
+
+    format: Literal["text", "json"] = Field(
+        default="text", description="text, or json: an object a line. Log files are JSON always."
     )
 
 
@@ -123,7 +181,16 @@ class PipelineSection(Section):
         default={},
         description="What becomes of a table on its way, by its name or a glob: names, columns, rows, masks.",
     )
+    rate_limit: Annotated[str, AfterValidator(check_rate)] | None = Field(
+        default=None,
+        description="How fast the source is read while tables are copied and caught up: 20000 rows/s or"
+        " 5 MiB/s.",
+        json_schema_extra={"pattern": RATE_PATTERN},
+    )
     budget: Budget = Budget()
+    alarm: Alarm | None = Field(
+        default=None, description="Who is told of this pipeline, instead of those of [alarm]."
+    )
 
 
 class Configuration(Section):
@@ -135,6 +202,8 @@ class Configuration(Section):
     )
     pipelines: dict[Name, PipelineSection] = Field(default={}, description="Pipelines by their names.")
     alarm: Alarm = Alarm()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import combinations
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -140,6 +141,8 @@ def _keys_at(path: Path) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             fields = {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
             kind = fields.get(str(key))
+            if get_origin(kind) is UnionType:  # a section that may be absent
+                kind = get_args(kind)[0]
         elif get_origin(kind) in (dict, Mapping):
             kind = get_args(kind)[1]
     if isinstance(kind, type) and issubclass(kind, BaseModel):

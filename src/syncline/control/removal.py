@@ -12,7 +12,7 @@ from .state import open_state
 
 def take_away(project: Project, name: str, *, supervised: bool) -> list[str]:
     """What `service.remove` promises. Under a supervisor the wish to pause stays, or it would begin anew."""
-    child = Child(project, name, "remove", quiet=True)
+    child = Child(project, name, "remove", echo=None)
     try:
         while not child.hear():
             select.select([child.link], [], [])

@@ -82,6 +82,7 @@ def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
     """The references of a pipeline's two stores, and what its section asks for. Refused for a name that is
     not there."""
     from ..engine.report import Options
+    from .units import parse_rate
 
     (section,) = project.pipelines([name]).values()
     options = Options(
@@ -92,6 +93,7 @@ def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
         keep=True,
         compare=section.compare,
         workers=section.workers,
+        rate_limit=parse_rate(section.rate_limit) if section.rate_limit else None,
         rules={table: rules.rules() for table, rules in section.tables.items()},
     )
     return project.reference(section.source), project.reference(section.target), options

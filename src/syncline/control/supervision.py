@@ -62,6 +62,11 @@ class Supervision:
             return None
         return Trouble(error["code"], error["message"], error["remedy"], self.since)
 
+    @property
+    def tries(self) -> int:
+        """How many workers ended one after the other without living for long."""
+        return self._tries
+
     def ask(self, wake: Callable[[], None]) -> None:
         """Let a scheduled pipeline run; returns when that run is over, so that the next one waits for it."""
         self._idle.clear()

@@ -14,12 +14,14 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import Interrupted, Refused, SynclineError
-from ..observe.logs import append
+from ..observe.logs import Format, append
 from .child import Child
 from .processes import HOST, Lock, key_of
 from .project import Project
 from .state import StateDatabase, Wish, WorkerRow, open_state
+from .stores import redact
 from .supervision import Phase, Supervision
+from .watch import Watch
 
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 5.0
@@ -29,9 +31,11 @@ STALE_SECONDS = 15.0
 
 class Supervisor:
     """Runs pipelines of a project, each in a worker of its own, until `stop`, or with `once` until each has
-    ended. `echo` lets their lines appear on stderr."""
+    ended. `echo` lets their lines appear on stderr, in that form."""
 
-    def __init__(self, project: Project, names: Sequence[str] = (), *, once: bool = False, echo: bool = True):
+    def __init__(
+        self, project: Project, names: Sequence[str] = (), *, once: bool = False, echo: Format | None
+    ):
         sections = project.pipelines(names)
         if not sections:
             raise Refused("run", str(project.path), "it has no pipelines", "add one, as [pipelines.NAME]")
@@ -42,6 +46,8 @@ class Supervisor:
         }
         now = time.time()
         self._pipelines = {name: self._supervision(name, now) for name in sections}
+        self._sections = sections
+        self._watch: Watch | None = None
         self._locks: list[Lock] = []
         self._rows: dict[str, WorkerRow] = {}
         self._wishes: dict[str, Wish] = {}
@@ -56,7 +62,7 @@ class Supervisor:
     def _supervision(self, name: str, now: float) -> Supervision:
         mode = "once" if self._once else "scheduled" if name in self._schedules else "follow"
         kind = "follow" if mode == "follow" else "once"
-        return Supervision(name, mode, lambda: Child(self._project, name, kind, quiet=not self._echo), now)
+        return Supervision(name, mode, lambda: Child(self._project, name, kind, echo=self._echo), now)
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Work until the end; what each pipeline's last worker said. Refused when another supervisor of this
@@ -64,6 +70,7 @@ class Supervisor:
         timetable, mended = None, 0.0
         try:
             self._take_locks()
+            self._watch = Watch(self._project, self._sections, self._note, time.time())
             configuration = self._project.configuration.model_dump(mode="json", by_alias=True)
             self._try(lambda: self._state.add_configuration(configuration))
             if self._schedules:
@@ -129,6 +136,14 @@ class Supervisor:
                 assert one.child is not None
                 self._selector.register(one.child.link, selectors.EVENT_READ, one)
             self._show(one, now)
+        if self._watch is not None:
+            self._watch.look(self._pipelines, now)
+            if self._watch.reads:
+                self._try(self._read_figures)
+
+    def _read_figures(self) -> None:
+        assert self._watch is not None
+        self._watch.look_at(self._state.figures(), self._pipelines, time.time())
 
     def _read_wishes(self) -> None:
         self._wishes = self._state.wishes()
@@ -202,8 +217,9 @@ class Supervisor:
         else:
             self._failing = False
 
-    def _note(self, name: str, text: str, *, echo: bool = True) -> None:
-        append(self._project.log_of(name), name, text, echo=echo and self._echo)
+    def _note(self, name: str, text: str, *, echo: bool = True, event: str = "trouble", **more: Any) -> None:
+        shown = self._echo if echo else None
+        append(self._project.log_of(name), name, redact(text), echo=shown, event=event, **more)
 
     def _end(self) -> None:
         """Leave nothing behind; workers that still run end with the link."""
@@ -214,6 +230,9 @@ class Supervisor:
                 self._show(one, now)
             if one.child is not None:
                 one.child.link.close()
+        if self._watch is not None:
+            self._watch.look(self._pipelines, now)  # how the last ones ended
+            self._watch.close()
         for lock in self._locks:
             lock.release()
         self._selector.close()

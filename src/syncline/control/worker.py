@@ -9,6 +9,7 @@ left alone. Out: the exit code of the run, and the worker's last word on that so
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -28,9 +29,8 @@ from .project import Project, open_project
 from .signals import Stopper
 
 if TYPE_CHECKING:
-    import logging
-
     from ..engine.report import Report
+    from ..observe.logs import Format
 
 MODES = ("follow", "once", "remove")
 ORPHAN_SECONDS = 10.0
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--link", type=int, required=True, help="the descriptor of a socket")
     parser.add_argument("--mode", choices=MODES, required=True)
-    parser.add_argument("--quiet", action="store_true", help="nothing on stderr, only into the log")
+    parser.add_argument("--echo", choices=("text", "json"), help="show what goes into the log on stderr")
     asked = parser.parse_args(arguments)
     with socket.socket(fileno=asked.link) as link:
         try:
             project = open_project(asked.config)
-            word = Worker(project, asked.pipeline, asked.mode, link, echo=not asked.quiet).run()
+            word = Worker(project, asked.pipeline, asked.mode, link, echo=asked.echo).run()
         except SynclineError as error:
             word = error_members(error)
         _say(link, word)
@@ -60,7 +60,9 @@ def main(arguments: Sequence[str]) -> int:
 class Worker:
     """A run of one pipeline, with a lock, a log, a heartbeat and somebody who may go away."""
 
-    def __init__(self, project: Project, name: str, mode: str, link: socket.socket, *, echo: bool) -> None:
+    def __init__(
+        self, project: Project, name: str, mode: str, link: socket.socket, *, echo: Format | None
+    ) -> None:
         from ..observe.logs import open_log
 
         self._project, self._name, self._mode, self._link = project, name, mode, link
@@ -96,7 +98,7 @@ class Worker:
         lock = Lock(self._project.lock_of(self._name, "worker"))
         if not lock.take(PREDECESSOR_SECONDS):
             raise held(self._name, lock)
-        recorder = Recorder(self._log.info)
+        recorder = Recorder(self._note)
 
         def started(pipeline: Any) -> None:
             recorder.follow(pipeline.report)
@@ -104,7 +106,7 @@ class Worker:
 
         with (
             open_state(self._project) as state,
-            Heartbeat(state, self._name, recorder, self._log.warning),
+            Heartbeat(state, self._name, recorder, self._note),
         ):
             try:
                 report = run_pipeline(self._project, self._name, self._mode, recorder, started=started)
@@ -117,15 +119,25 @@ class Worker:
         self._tell(report)
         return report_members(report)
 
+    def _note(self, text: str, **members: object) -> None:
+        from ..observe.logs import MEMBERS
+
+        level = logging.WARNING if members.get("event") == "trouble" else logging.INFO
+        self._log.log(level, text, extra={MEMBERS: members})
+
     def _tell(self, report: Report) -> None:
         for table in report.tables:
             detail = f": {table.detail}" if table.detail else ""
-            self._log.info(
+            self._note(
                 f"{table.table} is {table.verdict}, {table.rows_copied:,} rows copied,"
-                f" {table.changes_applied:,} changes applied{detail}"
+                f" {table.changes_applied:,} changes applied{detail}",
+                event="verdict",
+                table=str(table.table),
+                state=table.verdict.name.lower(),
+                figures={"rows_copied": table.rows_copied, "changes_applied": table.changes_applied},
             )
         for note in report.notes:
-            self._log.info(note)
+            self._note(note, event="notice")
 
 
 def held(name: str, lock: Lock) -> NeedsOperator:

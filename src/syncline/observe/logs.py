@@ -1,4 +1,8 @@
-"""A pipeline's lines, in files that are rotated: one JSON object a line, with `at`, `level` and `text`."""
+"""A pipeline's lines, in files that are rotated: one JSON object a line.
+
+It has `at`, `level`, `pipeline` and `text`, and where there is something to tell `event` (such as `state`,
+`notice`, `alarm`, `figures`), `table`, `state` and `figures`. The same lines go to stderr, as text or JSON.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,25 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
 MOST_BYTES = 10_000_000
 KEPT_FILES = 4
 AGAIN_SECONDS = 0.3
+MEMBERS = "members"
+"""The name in `extra=` of what a line holds besides its text, a dictionary for JSON."""
+
+Format = Literal["text", "json"]
 
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"at": at, "level": record.levelname.lower(), "text": record.getMessage()}
-        return orjson.dumps(line).decode()
+        line = {"at": at, "level": record.levelname.lower(), "pipeline": record.name}
+        more = getattr(record, MEMBERS, {})
+        return orjson.dumps(line | more | {"text": record.getMessage()}).decode()
 
 
 class _Echo(logging.Formatter):
@@ -32,9 +42,9 @@ class _Echo(logging.Formatter):
         )
 
 
-def open_log(path: Path, name: str, *, echo: bool) -> logging.Logger:
+def open_log(path: Path, name: str, *, echo: Format | None) -> logging.Logger:
     """A logger of that name that writes to the file, about 10 MB of it and four older ones, and with `echo`
-    to stderr as `name: text`. A full disk or a closed terminal never stops who logs."""
+    to stderr, in the file's form or as `name: text`. A full disk or a closed terminal stops nobody."""
     logging.raiseExceptions = False
     path.parent.mkdir(parents=True, exist_ok=True)
     file = RotatingFileHandler(
@@ -42,19 +52,19 @@ def open_log(path: Path, name: str, *, echo: bool) -> logging.Logger:
     )
     file.setFormatter(_Lines())
     handlers: list[logging.Handler] = [file]
-    if echo:
+    if echo is not None:
         terminal = logging.StreamHandler(sys.stderr)
-        terminal.setFormatter(_Echo())
+        terminal.setFormatter(_Echo() if echo == "text" else _Lines())
         handlers.append(terminal)
     logger = logging.Logger(name, logging.INFO)  # of nobody's tree: other libraries' settings do not reach it
     logger.handlers = handlers
     return logger
 
 
-def append(path: Path, name: str, text: str, *, echo: bool) -> None:
+def append(path: Path, name: str, text: str, *, echo: Format | None, **members: object) -> None:
     """Write one line to a log that is another process's too."""
     logger = open_log(path, name, echo=echo)
-    logger.warning(text)
+    logger.warning(text, extra={MEMBERS: members})
     for handler in logger.handlers:
         handler.close()
 

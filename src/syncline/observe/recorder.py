@@ -18,11 +18,11 @@ class Recorder:
     """Keeps what a run tells (`engine.report.Observer`), and gives it as one immutable snapshot.
 
     Safe to call from several threads. `tell` is given the sentences of a log: what the run says, and each
-    new state of a table.
+    new state of a table; with `event`, and where it is about one `table` and `state`.
     """
 
     def __init__(
-        self, tell: Callable[[str], None] = lambda text: None, clock: Callable[[], float] = time.time
+        self, tell: Callable[..., None] = lambda text, **members: None, clock: Callable[[], float] = time.time
     ) -> None:
         self._tell, self._clock = tell, clock
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class Recorder:
     def notice(self, text: str) -> None:
         with self._lock:
             self._figures = replace(self._figures, notice=text)
-        self._tell(text)
+        self._tell(text, event="notice")
 
     def state(self, table: TableName, state: State, detail: str) -> None:
         self._enter(table, str(state), detail)
@@ -147,4 +147,5 @@ class Recorder:
             old = self._of(table)
             self._change(table, state=state, detail=detail)
         if (old.state, old.detail) != (state, detail):
-            self._tell(": ".join([str(table), ", ".join(filter(None, [state, detail]))]))
+            text = ": ".join([str(table), ", ".join(filter(None, [state, detail]))])
+            self._tell(text, event="state", table=str(table), state=str(state), detail=detail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,10 @@ def run(
     ] = False,
     config: Config = None,
     as_json: Json = False,
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option("--log-format", help="Lines on stderr as text, or as JSON objects; else as [log] says."),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Only errors; syncline logs has the lines.")
     ] = False,
@@ -39,7 +43,9 @@ def run(
     def say(text: str) -> None:
         typer.echo(printable(text), err=True)
 
-    supervisor = Supervisor(open_project(config), names or (), once=once, echo=not quiet)
+    project = open_project(config)
+    form = log_format or project.configuration.log.format
+    supervisor = Supervisor(project, names or (), once=once, echo=None if quiet else form)
     stopper = Stopper(say, at_once=supervisor.kill)
     stopper.watch(supervisor)
     words = stopper.run(supervisor.run)

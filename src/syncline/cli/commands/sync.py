@@ -12,6 +12,7 @@ from ..output import show_report
 if TYPE_CHECKING:
     from ...engine.pipeline import Pipeline
     from ...engine.report import Options
+    from ...engine.throttle import RateLimit
 
 EPILOG = (
     "Exit codes: 0 done, and equal · 1 done, but a table named in the report differs, was skipped or not"
@@ -107,6 +108,14 @@ def sync(
             help="Wait so long for a store that is away, then end with code 3; --follow waits for ever.",
         ),
     ] = 300.0,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--rate-limit",
+            metavar="RATE",
+            help="Read FROM no faster while tables are copied and caught up: '20000 rows/s' or '5 MiB/s'.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress, only the report and errors.")
     ] = False,
@@ -131,10 +140,21 @@ def sync(
         dry_run=dry_run,
         remove=remove,
         give_up_after=give_up_after,
+        rate_limit=_rate(rate_limit) if rate_limit is not None else None,
         rules=rules or {},
     )
     _refuse_contradictions(options)
     return _sync(source, target, options, quiet, as_json)
+
+
+def _rate(text: str) -> RateLimit:
+    from ...control.units import parse_rate
+
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        reason, _, remedy = str(error).partition("; ")
+        raise Refused("read", "--rate-limit", reason, remedy) from None
 
 
 def _refuse_contradictions(options: Options) -> None:
