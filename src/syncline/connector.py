@@ -140,6 +140,9 @@ class Source(Store, Protocol):
         """Take away all that `attach` made for the stream; what is not there is no error, and what others
         made (a publication of the administrator's) stays."""
 
+    def narrow(self, stream: str, tables: Sequence[Schema]) -> None:
+        """Let the log tell the stream these of its tables only; what others made stays as it is."""
+
     def attached(self, stream: str) -> bool:
         """Whether the log of the stream is there."""
 
@@ -278,6 +281,10 @@ class Target(Store, Protocol):
         """One transaction: each of these tables, all built aside, takes the place of the old one, with its
         privileges, and the given states (in which `aside` is False again) are recorded."""
 
+    def leave(self, claim: Claim, tables: Sequence[TableName]) -> None:
+        """One transaction under the fence: these tables are the stream's no longer. Nothing is kept of them
+        but their rows; what was half-built aside goes."""
+
     def mark_removing(self, claim: Claim) -> None:
         """Record that the stream is being taken away: the next run finishes a removal that was killed."""
 
@@ -289,6 +296,13 @@ class Target(Store, Protocol):
 
     def drop_parked(self, stream: str, table: TableName | None, keys: Sequence[Key] | None) -> int:
         """Give parked keys up: they stay as they are at the target until they change; how many there were."""
+
+    def ask_anew(self, stream: str, tables: Sequence[TableName]) -> None:
+        """Ask the owner of a stream that is known here, of now or later, to copy these tables anew, whether
+        the stream has them yet or not. Kept until `Apply.answer`, so that it cannot be lost."""
+
+    def asked_anew(self, stream: str) -> Sequence[TableName]:
+        """What was asked for by `ask_anew` and is not answered yet."""
 
     def forget(self, stream: str) -> None:
         """Take away all bookkeeping of the stream, half-built tables beside others included; the rest of
@@ -329,6 +343,9 @@ class Apply(Protocol):
 
     def unpark(self, table: TableName, keys: Sequence[Key]) -> None:
         """Take parked keys from the list."""
+
+    def answer(self, tables: Sequence[TableName]) -> None:
+        """Take tables from the list of those that somebody wants copied anew."""
 
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Put a table's spans into the ledger, in place of any that are there."""

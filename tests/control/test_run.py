@@ -170,7 +170,7 @@ def test_an_operators_matter_is_shown_with_its_remedy_and_tried_again_slowly(roo
     process = room.start("run")
     status = room.wait("orders", lambda one: one["state"] == "waiting" and one["trouble"])
     assert "holds other rows in orders" in status["trouble"]["message"]
-    assert "--replace" in status["trouble"]["remedy"]
+    assert "use syncline resync orders orders" in status["trouble"]["remedy"]
     assert status["retry_at"] - status["since"] >= 10
     assert "next try in" in room.call("status").out
     (room.folder / "copy.db").unlink()

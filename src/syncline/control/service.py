@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import Refused
+from ..errors import Refused, SynclineError
 from .stores import source_opener, target_opener
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..engine.cutover import Cutover, Switch
     from ..engine.pipeline import Pipeline
     from ..engine.report import Observer, Options, Report
+    from ..model import TableName
+    from .pairs import Pair
     from .project import Project
     from .state import ReportRow
     from .status import PipelineStatus
@@ -97,6 +99,28 @@ def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
         rules={table: rules.rules() for table, rules in section.tables.items()},
     )
     return project.reference(section.source), project.reference(section.target), options
+
+
+def resync(pair: Pair, tables: Sequence[str] = ()) -> tuple[list[TableName], bool]:
+    """Ask for these tables of a pair, by name or glob, or all of its stream, to be copied anew and swapped
+    in; which those are, and whether a worker of this machine runs that will do it. What is asked is kept in
+    the target. A pipeline that waits for its next try is started at once. Refused for what is not there."""
+    from .resync import resync as ask
+
+    asked = ask(pair, tables)
+    return asked, pair.project is not None and _wake(pair.project, pair.options.pipeline)
+
+
+def _wake(project: Project, name: str) -> bool:
+    """Start a pipeline that waits, unless it is paused; whether it runs by now. A state database that cannot
+    be used loses nothing: the pipeline only waits longer."""
+    try:
+        (one,) = status(project, [name])
+        if one.state in ("waiting", "halted"):
+            _wish(project, [name], paused=False)
+    except SynclineError:
+        return False
+    return one.running
 
 
 def status(project: Project, names: Sequence[str] = ()) -> list[PipelineStatus]:

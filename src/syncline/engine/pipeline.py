@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from .. import failpoints
@@ -14,8 +14,9 @@ from ..model import Deletes, Identity, Position, Schema, State, TableName, Table
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest
 from ..verify.digests import digest
+from . import anew
 from .parking import describe
-from .plan import NewTable, Plan, make_plan, plan_anew
+from .plan import NewTable, Plan, is_chosen, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
 from .shared import refuse_shared, side_name
@@ -32,9 +33,9 @@ VERDICTS = {
     Finding.UNPROVEN: Verdict.NOT_COMPARED,
 }
 
+FOLLOWED = (State.COPYING, State.CATCHING_UP, State.LIVE)
 COPIES = 3
 KEPT = "rows that were deleted at the source may be at the target (deletes = ignore)"
-GAP_REMEDY = "run with --replace to copy its tables anew and swap them in"
 
 
 class Pipeline:
@@ -59,6 +60,7 @@ class Pipeline:
         self._patience = Patience(None if options.follow else options.give_up_after)
         self._fences: dict[str, int] = {}
         self._planned = self._entered = False
+        self._asked: set[TableName] = set()
         self.report = Report("", "", "")
 
     def run(self) -> Report:
@@ -113,17 +115,29 @@ class Pipeline:
             return self._finish_removal(known, source, target)
         if known and known.position:
             known = self._check_log(known, here, source, target)
-        tables = dict(known.tables) if known else {}
         beside = target.peek(side_name(name))
         if known and beside and beside.position:
+            known, beside = self._check_side_log(known, beside, source, target)
+        tables = dict(known.tables) if known else {}
+        if known and beside and beside.position:
             tables |= beside.tables
-        plan = make_plan(source, target, tables, self._options)
+        gone = self._no_longer_chosen(tables.values())
+        tables = {table: state for table, state in tables.items() if table not in gone}
+        asked = target.asked_anew(name) if known else ()
+        plan = make_plan(source, target, tables, self._options, asked=asked)
+        self._asked = {new.schema.table for new in plan.new} & set(asked)
         refuse_shared(name, here, target, [new.schema.table for new in plan.new], self._options)
         self._tell(plan, target)
         if self._options.dry_run:
             return self._dry_report(plan)
         self._planned = True
-        return self._sync(name, plan, source, target)
+        return self._sync(name, plan, gone, source, target)
+
+    def _no_longer_chosen(self, states: Collection[TableState]) -> list[TableName]:
+        """The tables that a configuration does not mean any more; a pair without one keeps what it has."""
+        if not self._options.pipeline:
+            return []
+        return [state.schema.table for state in states if not is_chosen(state.schema, self._options)]
 
     def _tell(self, plan: Plan, target: Target) -> None:
         self._observer.planned(
@@ -166,7 +180,8 @@ class Pipeline:
 
     def _check_log(self, known: Claim, here: Identity, source: Source, target: Target) -> Claim | None:
         """Promise 7: a log that does not hold everything after the position is a Gap, and says so. With
-        --replace everything is taken away and begun anew beside the old tables."""
+        --replace everything is taken away and begun anew beside the old tables; what somebody asked for is
+        begun anew, and the rest stays a Gap."""
         try:
             compare_log(known, here, source)
         except NeedsOperator as gap:
@@ -176,9 +191,11 @@ class Pipeline:
             if still is None or still.position != known.position:
                 return self._check_log(still, here, source, target) if still and still.position else None
             if not self._options.replace:
-                if not dry:
-                    self._record_gap(still, gap, target)
-                raise NeedsOperator(gap.operation, gap.subject, gap.reason, GAP_REMEDY) from None
+                if not dry and self._begin_log_anew(still, gap.reason, source, target):
+                    return target.peek(known.stream)
+                remedy = f"{'use' if self._options.pipeline else 'run with'} {self._options.remedy()}"
+                remedy += " to copy its tables anew and swap them in"
+                raise NeedsOperator(gap.operation, gap.subject, gap.reason, remedy) from None
             self._observer.notice(f"{gap.reason}: everything is copied anew")
             if not dry:
                 for stream in (known.stream, side_name(known.stream)):
@@ -186,9 +203,39 @@ class Pipeline:
             return None
         return known
 
-    def _record_gap(self, claim: Claim, gap: NeedsOperator, target: Target) -> None:
-        stream = self._stream(claim, None, target)
-        stream.settle([replace(s, state=State.GAP, detail=gap.reason) for s in claim.tables.values()])
+    def _check_side_log(
+        self, known: Claim, beside: Claim, source: Source, target: Target
+    ) -> tuple[Claim | None, Claim | None]:
+        """Both streams; where the side stream's log is lost its tables begin anew, and nothing else is."""
+        assert beside.position
+        try:
+            source.check_log(beside.stream, beside.position)
+        except NeedsOperator as gap:
+            if self._options.dry_run:
+                return known, beside
+            self._observer.notice(f"{gap.reason}: {', '.join(map(str, beside.tables))} copied anew")
+            stream = self._stream(self._claim(target, known.stream), source, target)
+            anew.lose_side(stream, beside.tables.values())
+            self._take_away(beside.stream, source, target)
+            return target.peek(known.stream), None
+        return known, beside
+
+    def _begin_log_anew(self, claim: Claim, reason: str, source: Source, target: Target) -> bool:
+        """Record the Gap. Where tables are to be copied from their start, take the lost log away, so that
+        they begin another one; False when there are none."""
+        stream, side = self._stream(claim, source, target), side_name(claim.stream)
+        beside = target.peek(side)
+        anew.lose_log(stream, reason)
+        anew.lose_side(stream, beside.tables.values() if beside else ())
+        anew.begin_anew(stream, anew.asked(stream))
+        begun = anew.waiting(stream)
+        if not begun:
+            return False
+        named = ", ".join(map(str, begun[:8])) + (f" and {len(begun) - 8} more" if len(begun) > 8 else "")
+        self._observer.notice(f"{reason}: {named} copied anew")
+        self._take_away(side, source, target)
+        source.detach(claim.stream)
+        return True
 
     def _take_away(self, stream: str, source: Source, target: Target) -> None:
         """Leave nothing of a stream at either end."""
@@ -216,10 +263,17 @@ class Pipeline:
             self._throttle,
         )
 
-    def _sync(self, name: str, plan: Plan, source: Source, target: Target) -> Report:
+    def _sync(
+        self, name: str, plan: Plan, gone: Collection[TableName], source: Source, target: Target
+    ) -> Report:
         """Bring every table of the plan to live, and do what the mode asks for then."""
         main = self._stream(self._claim(target, name), source, target)
         side = side_name(name)
+        if gone:
+            self._leave_tables(main, gone)
+        if self._options.pipeline:
+            schemas = [*(state.schema for state in plan.known.values()), *(new.schema for new in plan.new)]
+            source.narrow(name, schemas)
         beside = target.peek(side)
         if beside is None or beside.position is None:
             # A run died before the side stream began, or after it had joined.
@@ -236,15 +290,26 @@ class Pipeline:
             main.copy()
             main.catch_up(source.ceiling())
         main.inspect()
+        main.look_at_requests(at_once=True)
         self._mend(main, side)
         for state in main.states.values():
             if state.created and state.state is State.LIVE:
                 self._note_omissions(state.schema, target.omissions(state.schema))
         while self._options.follow:
-            main.follow(done=lambda: self._stores.stopped or bool(main.suspects))
+            main.follow(done=lambda: self._stores.stopped or bool(main.suspects or main.outgrown))
             self._stores.check()
             self._mend(main, side)
         return self._conclude(main)
+
+    def _leave_tables(self, main: Stream, gone: Collection[TableName]) -> None:
+        """Let go of tables, also of those that are being brought up beside."""
+        streams = [main]
+        if main.target.peek(side := side_name(main.claim.stream)) is not None:
+            streams.append(self._stream(self._claim(main.target, side), main.lookup, main.target))
+        for stream in streams:
+            anew.leave(stream, [table for table in gone if table in stream.states])
+        for table in gone:
+            self._observer.notice(f"table {table} is not of the pipeline any more; its rows stay")
 
     def _mend(self, main: Stream, side: str) -> None:
         """Compare the suspects between batches, and copy anew what is not equal (Promise 4, Race 7)."""
@@ -279,13 +344,16 @@ class Pipeline:
             outgrown, main.outgrown = main.outgrown, {}
             if not outgrown:
                 return
-            new = plan_anew(main.lookup, main.target, outgrown)
-            tables = {table.schema.table for table in new}
-            main.fail({table: why for table, why in outgrown.items() if table not in tables})
+            new, reasons = plan_anew(main.lookup, main.target, outgrown)
+            main.fail({table: outgrown[table] for table in reasons if outgrown[table] != anew.ASKED})
+            for table, reason in reasons.items():
+                if outgrown[table] == anew.ASKED:
+                    self._observer.notice(anew.decline(main, table, reason))
+            tables = [table.schema.table for table in new]
             for table in tables:
                 self._observer.notice(f"the copy of table {table} begins anew: {outgrown[table]}")
             if new:
-                main.begin_anew(tables)
+                anew.begin_anew(main, tables)
                 self._add_beside(main, side, new)
 
     def _enter(self, stream: Stream, new: Sequence[NewTable], source: Source) -> None:
@@ -294,10 +362,16 @@ class Pipeline:
             return
         fresh = stream.claim.position is None
         try:
-            source.attach(stream.claim.stream, [table.schema for table in new], self._observer.notice)
+            begins = source.attach(
+                stream.claim.stream, [table.schema for table in new], self._observer.notice
+            )
             failpoints.hit("attach.done")
+            if begins and any(state.floor for state in stream.states.values() if state.state in FOLLOWED):
+                # The log was lost after we looked: those tables need what it held (Promise 7).
+                source.check_log(stream.claim.stream, stream.position)
             floor = source.floor(self._observer.notice)
-            stream.enter([self._initial(table, floor, source, stream.target) for table in new], floor)
+            states = [self._initial(table, floor, source, stream.target) for table in new]
+            stream.enter(states, floor, first=fresh or begins)
             if fresh:  # another pipeline may have begun in the same moment
                 tables = [table.schema.table for table in new]
                 refuse_shared(stream.claim.stream, source.identity(), stream.target, tables, self._options)
@@ -375,6 +449,9 @@ class Pipeline:
         failpoints.hit("join.before_commit")
         main.join(side)
         failpoints.hit("join.after_commit")
+        if answered := self._asked & set(side.states):
+            main.settle([], sorted(answered))
+            self._asked -= answered
         main.lookup.detach(side.claim.stream)
         self._fences.pop(side.claim.stream, None)
         self._stores.release(side.lookup)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..connector import Source, Target
 from ..errors import Refused
@@ -54,8 +54,10 @@ def make_plan(
     tables: Mapping[TableName, TableState],
     options: Options,
     refuse: Refuse = raise_at_once,
+    asked: Collection[TableName] = (),
 ) -> Plan:
-    """Plan a run over what both catalogs say; `tables` are those that the stream has, in their states.
+    """Plan a run over what both catalogs say; `tables` are those that the stream has, in their states, and of
+    those that it has not yet the `asked` ones give up the rows that the target holds.
 
     Refused, with everything that is wrong with the first table that cannot take part, unless `refuse`
     gathers such errors: a table asked for by its exact name that cannot be synced, no table at all, two
@@ -71,16 +73,15 @@ def make_plan(
     redone = {new.schema.table for new in anew}
     known = {table: state for table, state in tables.items() if table not in redone}
     other = _under_other_rules(known.values(), chosen, by_name, refuse)
+    given_up = other if options.replace else other & set(asked)
     if options.replace:
-        known = {
-            table: state
-            for table, state in known.items()
-            if state.state not in (State.FAILED, State.GAP) and table not in other
-        }
-    elif other:
-        table = known[next(iter(other))].schema.source_table
+        given_up |= {table for table, state in known.items() if state.state in (State.FAILED, State.GAP)}
+    known = {table: state for table, state in known.items() if table not in given_up}
+    if other - given_up:
+        table = known[next(iter(other - given_up))].schema.source_table
         why = "its rows at the target were made by other rules"
-        remedy = "use --replace to copy it anew, or the rules as they were"
+        remedy = f"use {options.remedy(table if options.pipeline else None)} to copy it anew,"
+        remedy += " or the rules as they were"
         refuse(table, [Refused("sync", f"table {table}", why, remedy)])
     plan = Plan(known=known)
     fit: list[Schema] = []
@@ -97,7 +98,7 @@ def make_plan(
         else:
             plan.skipped[schema.table] = reasons
     _refuse_collisions(target, [*fit, *(state.schema for state in known.values())], refuse)
-    plan.new = [*anew, *_place(source, target, fit, options, refuse)]
+    plan.new = [*anew, *_place(source, target, fit, options, refuse, asked)]
     if not (plan.new or known or fit) and (plan.skipped or not found):
         first = next(iter(plan.skipped.items()), None)
         told = f"none of its tables can be synced: {first[0]}: {'; '.join(first[1])}" if first else ""
@@ -129,14 +130,34 @@ def discover(source: Source, target: Target) -> list[Schema]:
     return [source.native(schema) for schema in found] if same_system else found
 
 
-def plan_anew(source: Source, target: Target, tables: Collection[TableName]) -> list[NewTable]:
-    """Tables of the stream in the shape that they have by now, to be built beside what they were before."""
-    return [
-        NewTable(schema, made=True, aside=True)
-        for schema in discover(source, target)
-        if schema.table in tables
-        and not (schema.problem or target.refusals(schema) or target.replaceable(schema))
-    ]
+def plan_anew(
+    source: Source, target: Target, tables: Collection[TableName]
+) -> tuple[list[NewTable], dict[TableName, str]]:
+    """Tables of the stream in the shape that they have by now, to be built beside what they were before; and
+    why that cannot be, of the others."""
+    new: list[NewTable] = []
+    reasons = dict.fromkeys(tables, "the source has no such table any more")
+    for schema in discover(source, target):
+        if schema.table not in tables:
+            continue
+        refusals = target.refusals(schema)
+        reasons[schema.table] = (
+            schema.problem or (refusals[0] if refusals else "") or target.replaceable(schema)
+        )
+        if not reasons[schema.table]:
+            new.append(NewTable(schema, made=True, aside=True))
+    return new, {table: reason for table, reason in reasons.items() if reason}
+
+
+def is_chosen(schema: Schema, options: Options) -> bool:
+    """Whether the globs mean a table."""
+    table = schema.source_table
+    named = not options.tables or any(_means(pattern, table) for pattern in options.tables)
+    return named and not any(table.matches(pattern) for pattern in options.exclude)
+
+
+def _means(pattern: str, table: TableName) -> bool:
+    return table.matches(pattern) or str(table) == pattern
 
 
 def _choose(
@@ -229,14 +250,20 @@ def _refuse_collisions(target: Target, schemas: Iterable[Schema], refuse: Refuse
 
 
 def _place(
-    source: Source, target: Target, schemas: Sequence[Schema], options: Options, refuse: Refuse
+    source: Source,
+    target: Target,
+    schemas: Sequence[Schema],
+    options: Options,
+    refuse: Refuse,
+    asked: Collection[TableName],
 ) -> list[NewTable]:
     """How each new table comes to the target."""
     existing = {schema.table for schema in target.discover()}
     new: list[NewTable] = []
     for schema in schemas:
         try:
-            new.append(_placed(source, target, schema, existing, options))
+            chosen = replace(options, replace=options.replace or schema.table in asked)
+            new.append(_placed(source, target, schema, existing, chosen))
         except Refused as error:
             refuse(schema.table, [error])
     return new
@@ -258,7 +285,8 @@ def _placed(
             raise Refused("replace", subject, why)
         return NewTable(schema, made=True, aside=True)
     if why := target.mismatch(schema):
-        raise Refused("sync", subject, f"the target's table differs: {why}", "use --replace")
+        remedy = f"use {options.remedy(schema.source_table if options.pipeline else None)}"
+        raise Refused("sync", subject, f"the target's table differs: {why}", remedy)
     if not target.holds_rows(schema):
         return NewTable(schema)
     if compare_at_rest(source, target, [schema])[schema.table] is Finding.EQUAL:
@@ -267,5 +295,6 @@ def _placed(
         "sync",
         subject,
         f"{target.name} holds other rows in {target.place(schema.table)}",
-        "use --replace to build it anew beside them and swap, or empty it",
+        f"use {options.remedy(schema.source_table if options.pipeline else None)} to build it anew beside"
+        " them and swap, or empty it",
     )

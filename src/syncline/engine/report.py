@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from shlex import quote
 from typing import Protocol
 
 from ..errors import SynclineError
@@ -65,6 +66,13 @@ class Options:
     def piece_bytes(self) -> int:
         """The bytes that a copy reads at once, less where a limit makes more of them last long."""
         return self.rate_limit.piece("bytes", self.max_bytes) if self.rate_limit else self.max_bytes
+
+    def remedy(self, table: TableName | None = None) -> str:
+        """The command that copies a table of the source anew, or all, as a message ends with it."""
+        if self.pipeline:
+            named = f" {quote(str(table))}" if table else ""
+            return f"syncline resync {self.pipeline}{named}"
+        return f"--replace --tables '{table}'" if table else "--replace"
 
 
 @dataclass(slots=True)

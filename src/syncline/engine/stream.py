@@ -31,6 +31,7 @@ from ..model import (
     Truncate,
 )
 from ..model.batch import Path
+from . import anew
 from .copy import Copy
 from .deletes import delete, truncate, vacate
 from .fold import Folded, fold
@@ -45,6 +46,7 @@ from .throttle import Throttle
 MAX_WAIT_SECONDS = 0.5
 MOST_ROUNDS = 5
 PARKED_SECONDS = 2.0
+REQUEST_SECONDS = 1.0
 CATALOG_SECONDS = 3.0
 FENCE_SECONDS = 5.0
 IDLE_SECONDS = 10.0
@@ -58,7 +60,7 @@ class Stream:
 
     `touched` counts the changes that were applied, a table. `suspects` are live tables that may hold other
     rows than the log told (Race 7), `outgrown` those whose copy must begin anew, with the reason: their shape
-    changed between floor and goal (Race 9), or they were found different.
+    changed between floor and goal (Race 9), they were found different, or somebody asked for it.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Stream:
         self._unit = ExitStack()
         self._pending: Counter[TableName] = Counter()
         self._idle_since, self._idle_bytes = time.monotonic(), 0
-        self._asked_fence = 0.0
+        self._asked_fence = self._asked_anew = 0.0
         self._meter: Meter | None = None
         self.touched: Counter[TableName] = Counter()
         self.suspects: dict[TableName, Sighting] = {}
@@ -99,15 +101,16 @@ class Stream:
         assert self.claim.position is not None
         return self.claim.position
 
-    def enter(self, states: Sequence[TableState], floor: Position) -> None:
-        """Take tables in: their states, and the first position before the first row, in one transaction."""
-        first = self.claim.position is None
+    def enter(self, states: Sequence[TableState], floor: Position, *, first: bool) -> None:
+        """Take tables in: their states and, where the log begins with them, the `first` position before the
+        first row, in one transaction."""
         if first:  # attaching may just have given the log its incarnation
             self._source = self.lookup.identity()
         with self.target.begin(self.claim, self._mark({})) as apply:
             if first:
                 apply.start(self._source, floor)
             apply.record(states)
+            apply.answer([state.schema.table for state in states])
             for state in states:
                 # Ledger and parked keys of an earlier copy say nothing of this one.
                 apply.plan_spans(state, [])
@@ -125,10 +128,11 @@ class Stream:
         """Whether any table is live, so that the stream must not wait for others to be copied."""
         return any(state.state is State.LIVE for state in self.states.values())
 
-    def settle(self, states: Sequence[TableState]) -> None:
-        """Record states without moving the position."""
+    def settle(self, states: Sequence[TableState], answered: Sequence[TableName] = ()) -> None:
+        """Record states, and what is answered of what was asked for, without moving the position."""
         with self.target.begin_copy(self.claim, self._mark({})) as apply:
             apply.record(states)
+            apply.answer(answered)
             apply.commit()
         for state in states:
             self._set(state)
@@ -255,6 +259,7 @@ class Stream:
                 self._open.linger()
             if self._open is None:
                 self._look_at_parked()
+                self.look_at_requests()
                 self._look_at_fence()
                 self._observer.parked(len(self.parking))
                 if time.monotonic() - self._inspected >= CATALOG_SECONDS:
@@ -380,24 +385,17 @@ class Stream:
         self._set(failed)
 
     def _failed(self, table: TableName, why: str) -> TableState:
-        source = self.states[table].schema.source_table
-        detail = f"{why}; copy it anew with --replace --tables '{source}'"
+        detail = f"{why}; copy it anew with {self.remedy(self.states[table])}"
         return replace(self.states[table], state=State.FAILED, detail=detail)
+
+    def remedy(self, state: TableState) -> str:
+        """The command that copies a table anew."""
+        return self._options.remedy(state.schema.source_table)
 
     def fail(self, reasons: Mapping[TableName, str]) -> None:
         """Stop tables that were live, by name."""
         if reasons:
             self.settle([self._failed(table, why) for table, why in reasons.items()])
-
-    def begin_anew(self, tables: Iterable[TableName]) -> None:
-        """From here on these tables wait for a side stream that copies them anew. Whoever starts next finds
-        them without a floor, and plans the same."""
-        self.settle(
-            [
-                replace(self.states[table], state=State.COPYING, floor=None, goal=None, aside=True, detail="")
-                for table in tables
-            ]
-        )
 
     def _write_folded(self, apply: Apply, gathered: dict[TableName, list[Changes]]) -> None:
         """Deletes from children to parents, then rows from parents to children: no foreign key is ever
@@ -490,6 +488,13 @@ class Stream:
         if count < MOST_ROUNDS:
             self.states[table] = replace(state, goal=self.lookup.ceiling())
             apply.record([self.states[table]])
+
+    def look_at_requests(self, *, at_once: bool = False) -> None:
+        """Find the tables that somebody wants copied anew; those that are being copied come later."""
+        now = time.monotonic()
+        if at_once or now - self._asked_anew >= REQUEST_SECONDS:
+            self._asked_anew = now
+            self.outgrown |= dict.fromkeys(anew.asked(self), anew.ASKED)
 
     def _look_at_parked(self) -> None:
         """Try parked keys again: once by every run, and whenever somebody asks for it."""

@@ -90,6 +90,7 @@ class StreamRow:
     tables: Mapping[TableName, TableState] = field(default_factory=dict)
     spans: Mapping[TableName, tuple[SpanRecord, ...]] = field(default_factory=dict)
     parked: Mapping[tuple[TableName, Key], Parked] = field(default_factory=dict)
+    asked: frozenset[TableName] = frozenset()
 
 
 class Table:

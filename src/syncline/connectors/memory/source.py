@@ -69,6 +69,13 @@ class MemorySource(MemoryStore):
             self._database.retire()
             self._database.changed.notify_all()
 
+    def narrow(self, stream: str, tables: Sequence[Schema]) -> None:
+        """Forget since when other tables are told."""
+        with self._database.changed:
+            told = self._database.slots[stream].tables if stream in self._database.slots else {}
+            for table in set(told) - {schema.table for schema in tables}:
+                del told[table]
+
     def attached(self, stream: str) -> bool:
         """Whether the log is kept for the stream."""
         with self._database.changed:

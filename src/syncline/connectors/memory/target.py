@@ -183,6 +183,21 @@ class MemoryTarget(MemoryStore):
             recorded = {state.schema.table: state for state in states}
             writing.keep(claim.stream, replace(row, tables={**row.tables, **recorded}))
 
+    def leave(self, claim: Claim, tables: Sequence[TableName]) -> None:
+        """Keep the rest of the stream's row."""
+        with self._database.changed:
+            row = self.held(claim)
+            for table in tables:
+                if table in row.tables and row.tables[table].aside:
+                    self._database.aside.pop(table, None)
+            self._database.streams[claim.stream] = replace(
+                row,
+                tables={table: state for table, state in row.tables.items() if table not in tables},
+                spans={table: spans for table, spans in row.spans.items() if table not in tables},
+                parked={at: entry for at, entry in row.parked.items() if entry.table not in tables},
+                asked=row.asked - set(tables),
+            )
+
     def mark_removing(self, claim: Claim) -> None:
         """Record it under the fence."""
         with self._database.changed:
@@ -228,6 +243,17 @@ class MemoryTarget(MemoryStore):
         if row is not None:
             kept = {place: entry for place, entry in row.parked.items() if place not in (without or {})}
             self._database.streams[stream] = replace(row, parked={**kept, **changed})
+
+    def ask_anew(self, stream: str, tables: Sequence[TableName]) -> None:
+        """Store it; the stream's owner looks there."""
+        with self._database.changed:
+            row = self._database.streams.get(stream, StreamRow())
+            self._database.streams[stream] = replace(row, asked=row.asked | set(tables))
+
+    def asked_anew(self, stream: str) -> Sequence[TableName]:
+        """What is stored."""
+        with self._database.changed:
+            return sorted(self._database.streams.get(stream, StreamRow()).asked)
 
     def forget(self, stream: str) -> None:
         """Take the stream's row away, and what it had half-built aside."""
@@ -365,6 +391,10 @@ class MemoryApply:
                 row, parked={place: entry for place, entry in row.parked.items() if place not in places}
             )
         )
+
+    def answer(self, tables: Sequence[TableName]) -> None:
+        """Forget that they were asked for."""
+        self._change(lambda row: replace(row, asked=row.asked - set(tables)))
 
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Store a ledger without rows."""

@@ -192,6 +192,11 @@ class PostgresApply:
                 self._connection, "DELETE FROM syncline.parked", self._claim.stream, table, keys
             )
 
+    def answer(self, tables: Sequence[TableName]) -> None:
+        """Delete what was asked for."""
+        with self._mapped("record", "tables that are copied anew"):
+            ledger.answer(self._connection, self._claim.stream, tables)
+
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Store a table's spans."""
         with self._mapped("record", f"spans of table {state.schema.table}"):

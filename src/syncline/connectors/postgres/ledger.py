@@ -4,6 +4,7 @@
     tables    the state of each of a stream's tables
     spans     which spans of a table are copied
     parked    keys whose rows could not be written, and why
+    asked     tables that somebody wants copied anew
 
 Everything here runs inside a transaction of the caller's. Names are the source's; `namespace` is '' where a
 table is in the source's default schema.
@@ -71,8 +72,19 @@ CREATE TABLE syncline.parked (
     parked_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (stream, namespace, name, key)
 );
+CREATE TABLE syncline.asked (
+    stream text NOT NULL,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (stream, namespace, name)
+);
 COMMENT ON SCHEMA syncline IS 'what Syncline keeps of the streams that write to this database';
 """
+
+
+_KEPT = ("asked", "parked", "spans", "tables")
+"""What is kept of tables, by stream, namespace and name."""
 
 
 def exists(connection: Connection) -> bool:
@@ -107,7 +119,8 @@ def take_away(connection: Connection) -> None:
     connection.execute("LOCK TABLE syncline.streams IN ACCESS EXCLUSIVE MODE")
     if connection.execute(left).fetchone() is not None:
         return
-    connection.execute("DROP TABLE syncline.parked, syncline.spans, syncline.tables, syncline.streams")
+    names = ", ".join(f"syncline.{table}" for table in _KEPT)
+    connection.execute(f"DROP TABLE {names}, syncline.streams".encode())
     empty = """SELECT pg_has_role(nspowner, 'USAGE')
                   AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)
                   AND NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid)
@@ -337,8 +350,42 @@ def hand_over(connection: Connection, side: str, main: str) -> None:
 
 def forget(connection: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
-    for table in ("parked", "spans", "tables", "streams"):
+    for table in (*_KEPT, "streams"):
         connection.execute(f"DELETE FROM syncline.{table} WHERE stream = %s".encode(), [stream])
+
+
+def leave(connection: Connection, stream: str, tables: Sequence[TableName]) -> None:
+    """Delete all rows of these tables of a stream."""
+    keys = [_key(table) for table in tables]
+    with connection.cursor() as cursor:
+        for kept in _KEPT:
+            delete = f"DELETE FROM syncline.{kept} WHERE stream = %s AND (namespace, name) = (%s, %s)"
+            cursor.executemany(delete.encode(), [(stream, *key) for key in keys])
+
+
+def ask_anew(connection: Connection, stream: str, tables: Sequence[TableName]) -> None:
+    """Store that these tables are wanted anew."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO syncline.asked VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            [(stream, *_key(table)) for table in tables],
+        )
+
+
+def asked_anew(connection: Connection, stream: str) -> list[TableName]:
+    """The tables that are wanted anew."""
+    query = "SELECT namespace, name FROM syncline.asked WHERE stream = %s ORDER BY 1, 2"
+    rows = connection.execute(query, [stream]).fetchall()
+    return [TableName(name, namespace or None) for namespace, name in rows]
+
+
+def answer(connection: Connection, stream: str, tables: Sequence[TableName]) -> None:
+    """Delete what `ask_anew` stored of these tables."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "DELETE FROM syncline.asked WHERE stream = %s AND (namespace, name) = (%s, %s)",
+            [(stream, *_key(table)) for table in tables],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,15 @@ def publish(session: Connection, stream: str, tables: Sequence[Member]) -> bool:
     return False
 
 
+def narrow(session: Connection, stream: str, tables: Sequence[Member]) -> None:
+    """Take every other table out of a publication of our own."""
+    found = find_publication(session, stream)
+    if found is None or not (found.own and found.owned):
+        return
+    if others := sorted(found.tables - set(tables)):
+        _publish(session, stream, _statement("ALTER PUBLICATION {} DROP TABLE {}", stream, others))
+
+
 def publication_faults(
     session: Connection, stream: str, found: Publication, tables: Sequence[Member]
 ) -> Iterator[Refused]:

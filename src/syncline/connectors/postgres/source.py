@@ -110,6 +110,11 @@ class PostgresSource(PostgresStore):
         with self._mapped("detach", f"stream {stream}") as session:
             slot.drop(session, stream, self._stopped)
 
+    def narrow(self, stream: str, tables: Sequence[Schema]) -> None:
+        """Take other tables out of the publication, unless an administrator made it."""
+        with self._mapped("narrow", f"publication {stream}") as session:
+            slot.narrow(session, stream, [self._member(table) for table in tables])
+
     def attached(self, stream: str) -> bool:
         """Whether the slot is there."""
         with self._mapped("look for", f"replication slot {stream}") as session:

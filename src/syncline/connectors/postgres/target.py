@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -252,6 +252,16 @@ class PostgresTarget(PostgresStore):
         for state in states:
             self._forget_table(self._member(state.schema))
 
+    def leave(self, claim: Claim, tables: Sequence[TableName]) -> None:
+        """Drop what is aside, delete the tables' rows of the bookkeeping."""
+        self._enter(claim)
+        with self._mapped("leave", f"stream {claim.stream}") as connection, connection.transaction():
+            ledger.hold(connection, claim, alone=True)
+            known = ledger.read(connection, claim.stream)
+            assert known is not None
+            self._drop_aside(connection, [known.tables[table] for table in tables if table in known.tables])
+            ledger.leave(connection, claim.stream, tables)
+
     def mark_removing(self, claim: Claim) -> None:
         """Record it under the fence."""
         with self._mapped("remove", f"stream {claim.stream}") as connection, connection.transaction():
@@ -274,6 +284,16 @@ class PostgresTarget(PostgresStore):
         with self._mapped("drop", f"parked keys of stream {stream}") as connection:
             return ledger.change_parked(connection, "DELETE FROM syncline.parked", stream, table, keys)
 
+    def ask_anew(self, stream: str, tables: Sequence[TableName]) -> None:
+        """Store it; the stream's owner looks there."""
+        with self._mapped("ask for", f"tables of stream {stream}") as connection, connection.transaction():
+            ledger.ask_anew(connection, stream, tables)
+
+    def asked_anew(self, stream: str) -> Sequence[TableName]:
+        """What is stored."""
+        with self._mapped("look for", f"tables of stream {stream}") as connection:
+            return ledger.asked_anew(connection, stream) if ledger.exists(connection) else []
+
     def forget(self, stream: str) -> None:
         """Delete the stream's rows, drop what it was building aside; with the last stream everything."""
         with self._mapped("forget", f"stream {stream}") as connection, connection.transaction():
@@ -281,12 +301,15 @@ class PostgresTarget(PostgresStore):
             if not ledger.exists(connection):
                 return
             known = ledger.read(connection, stream)
-            for state in known.tables.values() if known else ():
-                if state.aside:
-                    aside = sql.Identifier(*self.member_of(state))
-                    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(aside))
+            self._drop_aside(connection, known.tables.values() if known else ())
             ledger.forget(connection, stream)
             ledger.take_away(connection)
+
+    def _drop_aside(self, connection: Connection, states: Iterable[TableState]) -> None:
+        for state in states:
+            if state.aside:
+                aside = sql.Identifier(*self.member_of(state))
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(aside))
 
     # What `apply` asks for.
 

@@ -97,6 +97,10 @@ class SqliteApply:
         """Delete parked keys."""
         ledger.change_parked(self._db, f"DELETE FROM {ledger.PARKED}", self._claim.stream, table, keys)
 
+    def answer(self, tables: Sequence[TableName]) -> None:
+        """Delete what was asked for."""
+        ledger.answer(self._db, self._claim.stream, tables)
+
     def plan_spans(self, state: TableState, spans: Sequence[Span]) -> None:
         """Put a table's spans into the ledger, in place of any that are there."""
         ledger.plan_spans(self._db, self._claim.stream, state.schema.table, spans)

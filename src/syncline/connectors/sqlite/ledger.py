@@ -4,6 +4,7 @@
     _syncline_tables    stream, tbl and the members of a TableState
     _syncline_spans     stream, tbl, number, span, rows (NULL until they are in the target)
     _syncline_parked    stream, tbl, key and the other members of a Parked
+    _syncline_asked     stream, tbl: the tables that somebody wants copied anew
 
 Every function works in the transaction that is open, or reads.
 """
@@ -25,6 +26,9 @@ from .meta import STREAMS
 TABLES = f"{PREFIX}tables"
 SPANS = f"{PREFIX}spans"
 PARKED = f"{PREFIX}parked"
+ASKED = f"{PREFIX}asked"
+_KEPT = (TABLES, SPANS, PARKED, ASKED)
+"""What is kept of tables, by stream and tbl."""
 
 
 def create_ledger(db: Connection) -> None:
@@ -46,13 +50,14 @@ def create_ledger(db: Connection) -> None:
         f"CREATE TABLE IF NOT EXISTS {PARKED} (stream TEXT, tbl TEXT, key TEXT, reason TEXT NOT NULL,"
         " since TEXT NOT NULL, asked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stream, tbl, key))"
     )
+    db.execute(f"CREATE TABLE IF NOT EXISTS {ASKED} (stream TEXT, tbl TEXT, PRIMARY KEY (stream, tbl))")
 
 
 def drop_ledger_if_unused(db: Connection) -> bool:
     """Take it away when it holds no stream; whether it did."""
     if db.value(f"SELECT count(*) FROM {STREAMS}"):
         return False
-    for table in (STREAMS, TABLES, SPANS, PARKED):
+    for table in (STREAMS, *_KEPT):
         db.execute(f"DROP TABLE IF EXISTS {table}")
     return True
 
@@ -230,8 +235,33 @@ def change_parked(
 
 def forget_stream(db: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
-    for table in (STREAMS, TABLES, SPANS, PARKED):
+    for table in (STREAMS, *_KEPT):
         db.execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))
+
+
+def leave(db: Connection, stream: str, tables: Sequence[TableName]) -> None:
+    """Delete all rows of these tables of a stream."""
+    for kept in _KEPT:
+        delete = f"DELETE FROM {kept} WHERE stream = ? AND tbl = ?"
+        db.execute_many(delete, [(stream, table_text(table)) for table in tables])
+
+
+def ask_anew(db: Connection, stream: str, tables: Sequence[TableName]) -> None:
+    """Store that these tables are wanted anew."""
+    insert = f"INSERT OR IGNORE INTO {ASKED} VALUES (?, ?)"
+    db.execute_many(insert, [(stream, table_text(table)) for table in tables])
+
+
+def asked_anew(db: Connection, stream: str) -> list[TableName]:
+    """The tables that are wanted anew."""
+    rows = db.rows(f"SELECT tbl FROM {ASKED} WHERE stream = ? ORDER BY tbl", (stream,))
+    return [TableName.from_json(orjson.loads(table)) for (table,) in rows]
+
+
+def answer(db: Connection, stream: str, tables: Sequence[TableName]) -> None:
+    """Delete what `ask_anew` stored of these tables."""
+    delete = f"DELETE FROM {ASKED} WHERE stream = ? AND tbl = ?"
+    db.execute_many(delete, [(stream, table_text(table)) for table in tables])
 
 
 def table_text(table: TableName) -> str:

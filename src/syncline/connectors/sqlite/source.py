@@ -102,16 +102,30 @@ class SqliteSource(SqliteStore):
             return
         with self._db.write():
             self._db.execute(f"DELETE FROM {READERS} WHERE stream = ?", (stream,))
-            lost = f"SELECT tbl FROM {ATTACHED} WHERE stream = ?1 AND tbl NOT IN"
-            lost += f" (SELECT tbl FROM {ATTACHED} WHERE stream <> ?1)"
-            for (table,) in self._db.rows(lost, (stream,)):
-                unwatch(self._db, table)
-            self._db.execute(f"DELETE FROM {ATTACHED} WHERE stream = ?", (stream,))
+            self._leave(stream, self._tables_of(stream))
             last = not self._db.value(f"SELECT count(*) FROM {READERS}")
             if last:
                 drop_log(self._db)
             journal = drop_meta(self._db) if last else ""
         restore_journal(self._db, journal)
+
+    def narrow(self, stream: str, tables: Sequence[Schema]) -> None:
+        """Take away the triggers of other tables that nobody else needs."""
+        if not self._db.has(LOG):
+            return
+        kept = {schema.table.name for schema in tables}
+        if set(self._tables_of(stream)) - kept:
+            with self._db.write():
+                self._leave(stream, [table for table in self._tables_of(stream) if table not in kept])
+
+    def _tables_of(self, stream: str) -> list[str]:
+        return [name for (name,) in self._db.rows(f"SELECT tbl FROM {ATTACHED} WHERE stream = ?", (stream,))]
+
+    def _leave(self, stream: str, tables: Sequence[str]) -> None:
+        for table in tables:
+            self._db.execute(f"DELETE FROM {ATTACHED} WHERE stream = ? AND tbl = ?", (stream, table))
+            if not self._db.value(f"SELECT count(*) FROM {ATTACHED} WHERE tbl = ?", (table,)):
+                unwatch(self._db, table)
 
     def attached(self, stream: str) -> bool:
         """Whether the stream reads this file's log."""

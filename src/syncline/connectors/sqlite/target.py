@@ -198,6 +198,15 @@ class SqliteTarget(SqliteStore):
         finally:
             self._db.execute(f"PRAGMA legacy_alter_table={int(renaming)}")
 
+    def leave(self, claim: Claim, tables: Sequence[TableName]) -> None:
+        """Drop what is aside, delete the tables' rows of the bookkeeping."""
+        with self._db.write():
+            ledger.check_fence(self._db, claim)
+            for state in ledger.read_states(self._db, claim.stream):
+                if state.aside and state.schema.table in tables:
+                    self._db.execute(f"DROP TABLE IF EXISTS {quote(aside_name(state.schema.table))}")
+            ledger.leave(self._db, claim.stream, tables)
+
     def mark_removing(self, claim: Claim) -> None:
         """Record that the stream is being taken away."""
         with self._db.write():
@@ -225,6 +234,16 @@ class SqliteTarget(SqliteStore):
             return 0
         with self._db.write():
             return ledger.change_parked(self._db, change, stream, table, keys)
+
+    def ask_anew(self, stream: str, tables: Sequence[TableName]) -> None:
+        """Store it; the stream's owner looks there."""
+        with self._db.write():
+            ledger.ask_anew(self._db, stream, tables)
+
+    def asked_anew(self, stream: str) -> Sequence[TableName]:
+        """What is stored."""
+        known = self._exists() and self._db.has(STREAMS)
+        return ledger.asked_anew(self._db, stream) if known else []
 
     def forget(self, stream: str) -> None:
         """All bookkeeping of the stream and its half-built tables; with the last stream all of it."""

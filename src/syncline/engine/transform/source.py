@@ -77,6 +77,10 @@ class TransformedSource:
         """As of the source."""
         self._source.detach(stream)
 
+    def narrow(self, stream: str, tables: Sequence[Schema]) -> None:
+        """Narrow the source's tables."""
+        self._source.narrow(stream, [_origin(schema) for schema in tables])
+
     def attached(self, stream: str) -> bool:
         """As of the source."""
         return self._source.attached(stream)

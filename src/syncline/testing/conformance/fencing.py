@@ -72,6 +72,39 @@ class FencingSuite(Suite):
         assert again.tables == {state.schema.table: state}
         assert not again.removing
 
+    def test_what_is_asked_for_anew_is_kept_until_it_is_answered(self) -> None:
+        target, state, claim = self.prepared(ITEMS)
+        name = state.schema.table
+        assert list(target.asked_anew("unknown")) == []
+        self.target().ask_anew(self.stream, [name, name])
+        with target.begin_copy(claim, self.mark(target, state.schema)) as apply:
+            apply.answer([name])  # and rolled back
+        assert list(target.asked_anew(self.stream)) == [name]
+        with target.begin_copy(claim, self.mark(target, state.schema)) as apply:
+            apply.answer([name])
+            apply.commit()
+        assert list(target.asked_anew(self.stream)) == []
+
+    def test_a_table_leaves_with_all_that_is_kept_of_it(self) -> None:
+        target, state, claim = self.prepared(ITEMS)
+        name = state.schema.table
+        with target.begin_copy(claim, self.mark(target, state.schema)) as apply:
+            apply.load(state, rows_from(state.schema, [item_row(1)]))
+            apply.plan_spans(state, SPANS)
+            apply.park([Parked(name, ("7",), "unfit", P1)])
+            apply.commit()
+        target.ask_anew(self.stream, [name])
+        with pytest.raises(Superseded):
+            target.leave(replace(claim, fence=claim.fence - 1), [name])
+        target.leave(claim, [name])
+        assert self.stored(target).tables == {}
+        assert [
+            *target.spans(claim, name),
+            *target.parked(self.stream),
+            *target.asked_anew(self.stream),
+        ] == []
+        assert self.items() == [item_row(1)]
+
     def test_claim_holding_the_fence(self) -> None:
         target = self.target()
         first = target.claim(self.stream)
