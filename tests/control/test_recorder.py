@@ -25,7 +25,7 @@ class Clock:
 
 def test_it_keeps_what_it_is_told() -> None:
     clock, lines = Clock(), []
-    recorder = Recorder(lines.append, clock)
+    recorder = Recorder(lambda text, **members: lines.append((text, members["event"])), clock)
     report = Report(
         "syncline_x", "here", "there", [TableReport(TableName("v"), Verdict.SKIPPED, detail="no key")]
     )
@@ -49,7 +49,26 @@ def test_it_keeps_what_it_is_told() -> None:
     assert (figures.at, figures.position, figures.progress_at) == (1005.0, "7", 1000.0)
     assert (figures.lag, figures.retained, figures.lag_seconds, figures.lag_at) == (10, 20, 0.5, 1000.0)
     assert (figures.rows_per_second, figures.changes_per_second) == (10.0, 0.6)
-    assert lines == ["sales.orders: copying", "sales.orders: live"]
+    assert lines == [("sales.orders: copying", "state"), ("sales.orders: live", "state")]
+
+
+def test_it_knows_since_when_nothing_moves() -> None:
+    clock = Clock()
+    recorder = Recorder(clock=clock)
+    recorder.state(ORDERS, State.LIVE, "")
+    recorder.behind(Lag(10, 20, seconds=1.0, at=Position("1")))
+    clock.now += 60
+    recorder.behind(Lag(90, 99, seconds=61.0, at=Position("1")))
+    recorder.copied(ORDERS, 5, 5)  # a table beside it does not move the position
+    figures = recorder.snapshot()
+    assert (figures.still_seconds(clock.now), figures.behind_seconds(clock.now)) == (60.0, 61.0)
+    assert figures.behind_seconds(clock.now + 30) == 91.0, "old figures do not stay young"
+    recorder.behind(Lag(80, 99, seconds=50.0, at=Position("2")))
+    assert recorder.snapshot().still_seconds(clock.now) == 0
+    recorder.behind(Lag(0, 99, seconds=0.0, at=Position("3")))
+    recorder.failed(NeedsOperator("reach", "the target", "it is away"))
+    clock.now += 7
+    assert recorder.snapshot().still_seconds(clock.now) == 7.0, "nobody looks at the log meanwhile"
 
 
 def test_trouble_stays_until_something_is_committed_after_it() -> None:
@@ -75,11 +94,14 @@ def test_the_persisted_form_stays_as_it_is() -> None:
     text = (
         '{"v":1,"at":5.5,"stream":"s","source":"a","target":"b","tables":[{"table":"t","state":"live",'
         '"detail":"","rows_copied":1,"changes_applied":2,"expected_rows":null}],"position":"0/1","lag":3,'
-        '"lag_unit":"bytes","lag_seconds":0.5,"lag_at":5.0,"retained":4,"rows_per_second":0.0,'
+        '"lag_unit":"bytes","lag_seconds":0.5,"lag_at":5.0,"lag_since":2.0,"synced_at":4.5,'
+        '"still_since":null,"retained":4,"parked":6,"rows_per_second":0.0,'
         '"changes_per_second":1.5,"progress_at":4.5,"notice":"n","trouble":{"code":"c","message":"m",'
         '"remedy":"r","at":1.0}}'
     )
     assert orjson.dumps(Figures.from_json(orjson.loads(text)).to_json()).decode() == text
+    older = text.replace('"lag_since":2.0,"synced_at":4.5,"still_since":null,', "").replace('"parked":6,', "")
+    assert Figures.from_json(orjson.loads(older)).parked == 0
     with pytest.raises(NeedsOperator, match="a newer Syncline"):
         Figures.from_json({"v": 2})
     assert Figures.from_json({"v": 1, "at": 1.0}) == Figures(at=1.0)
@@ -110,9 +132,11 @@ def test_seconds_are_those_since_the_logs_end_was_reached() -> None:
     log.end = 9
     assert pace.lag("s", Position("5")).seconds == 3, "it was at the end as of three seconds ago"
     clock.now += 10
-    assert pace.lag("s", Position("5")) == Lag(4, 9, "bytes", 13)
+    assert pace.lag("s", Position("5")) == Lag(4, 9, "bytes", 13, Position("5"))
     pace.reach(Position("9"))
-    assert pace.lag("s", Position("5")) == Lag(0, 9, "bytes", 0), "the rest held nothing for the stream"
+    assert pace.lag("s", Position("5")) == Lag(0, 9, "bytes", 0, Position("9")), (
+        "the rest held nothing for the stream"
+    )
 
 
 def test_a_load_that_never_ends_is_not_a_standstill() -> None:
