@@ -27,7 +27,7 @@ DDL = {
         version integer NOT NULL,
         body text""",
     "lines": """
-        account_id bigint NOT NULL REFERENCES accounts (id),
+        account_id bigint NOT NULL REFERENCES accounts (id) ON DELETE CASCADE ON UPDATE CASCADE,
         number integer NOT NULL,
         amount integer,
         PRIMARY KEY (account_id, number)""",

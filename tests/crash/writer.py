@@ -154,8 +154,7 @@ class Writer:
             if what == 0:
                 self._delete_account(database, number)
             elif what == 1:
-                for table in ("documents", "lines"):
-                    database.execute(f"DELETE FROM {table} WHERE account_id = %s", [number])
+                database.execute("DELETE FROM documents WHERE account_id = %s", [number])
                 moved = FIRST + self._random.randrange(100_000, WRITER_KEYS - FIRST)
                 database.execute("UPDATE accounts SET id = %s WHERE id = %s", [moved, number])
             else:
@@ -197,8 +196,8 @@ class Writer:
             self._rows -= 1
 
     def _delete_account(self, database: Database, number: int) -> None:
-        for table in ("documents", "lines"):
-            database.execute(f"DELETE FROM {table} WHERE account_id = %s", [number])
+        """Documents first; the lines go by a cascade."""
+        database.execute("DELETE FROM documents WHERE account_id = %s", [number])
         database.execute("DELETE FROM accounts WHERE id = %s", [number])
 
     def _again(self, database: Database) -> None:
@@ -226,6 +225,17 @@ class Writer:
             database.execute("UPDATE accounts SET email = NULL WHERE id = %s", [numbers[0]])
             database.execute("UPDATE accounts SET email = %s WHERE id = %s", [found[0][0], numbers[1]])
 
+    def _swap(self, database: Database) -> None:
+        """Three rows hand their unique values round."""
+        numbers = self._own(database, 3)
+        emails = [
+            database.execute("SELECT email FROM accounts WHERE id = %s", [number])[0][0] for number in numbers
+        ]
+        for number in numbers:
+            database.execute("UPDATE accounts SET email = NULL WHERE id = %s", [number])
+        for number, email in zip(numbers, emails[1:] + emails[:1], strict=True):
+            database.execute("UPDATE accounts SET email = %s WHERE id = %s", [email, number])
+
     def _truncate(self, database: Database) -> None:
         """Empty a small table at once, and fill it anew."""
         database.execute("DELETE FROM scratch" if database.sqlite else "TRUNCATE scratch")
@@ -251,6 +261,7 @@ OPERATIONS: dict[str, float] = {
     "again": 3,
     "bulk": 1,
     "move": 5,
+    "swap": 5,
     "truncate": 0.3,
     "scribble": 5,
 }
