@@ -43,14 +43,21 @@ def _read(path: Path) -> Mutation:
     return Mutation(path.stem, head["breaks"], tuple(head["tests"].split()), path)
 
 
+def apply(mutation: Mutation, folder: Path, *options: str) -> None:
+    """Apply the patch to the copy of the tree in that folder; CalledProcessError when it does not fit."""
+    # One line of context is enough: what stands around the broken line changes more often than the line.
+    command = ["git", "apply", "-C1", "--whitespace=nowarn", *options, str(mutation.patch)]
+    beside = os.environ | {"GIT_CEILING_DIRECTORIES": str(folder)}
+    subprocess.run(command, cwd=folder, check=True, env=beside, capture_output=True)
+
+
 def survives(mutation: Mutation) -> str:
     """'' when the tests fail under the patch as they must, else what pytest printed."""
     with tempfile.TemporaryDirectory(prefix="syncline-mutation-") as folder:
         for part in ("src", "tests", "services", "examples"):
             shutil.copytree(ROOT / part, Path(folder, part), ignore=LEFT_OUT)
         shutil.copy(ROOT / "pyproject.toml", folder)
-        apply = ["git", "apply", "--whitespace=nowarn", str(mutation.patch)]
-        subprocess.run(apply, cwd=folder, check=True, env=os.environ | {"GIT_CEILING_DIRECTORIES": folder})
+        apply(mutation, Path(folder))
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutation.tests]
         services = os.environ.get("SYNCLINE_SERVICES", str(ROOT / ".services"))
         changed = {"PYTHONPATH": f"{folder}/src:{folder}", "SYNCLINE_SERVICES": services}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from services import Server
-from tests.mutations import Mutation, mutations, survives
+from tests.mutations import ROOT, Mutation, apply, mutations, survives
 
 ALWAYS = ("acknowledge-before-commit", "position-outside-the-transaction")
 
@@ -15,6 +18,13 @@ def test_a_broken_promise_is_noticed(
     mutation: Mutation, postgres_server: Server, postgres_b_server: Server
 ) -> None:
     assert survives(mutation) == ""
+
+
+def test_every_patch_fits_the_code_as_it_is(tmp_path: Path) -> None:
+    for part in ("src", "tests"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    for mutation in mutations():
+        apply(mutation, tmp_path, "--check")
 
 
 def test_all_that_must_always_run_are_there() -> None:
