@@ -81,10 +81,13 @@ class Pipeline:
         self._pair, self._tell = pair, on_notice
         self._lock = threading.Lock()
         self._running = self._stopping = False
-        self._recorder = Recorder(on_notice)
+        self._recorder = self._new_recorder()
         self._run: Run | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def _new_recorder(self) -> Recorder:
+        return Recorder(lambda text, **members: self._tell(text))
 
     def run(self) -> Report:
         """Follow the source until `stop`, which another thread calls; how the tables stand then. Raises
@@ -119,7 +122,7 @@ class Pipeline:
                 remedy = "stop that run first, or make another Pipeline"
                 raise Refused("run", what, "it runs already, in another thread", remedy)
             self._running, self._stopping = True, False
-            self._recorder = Recorder(self._tell)
+            self._recorder = self._new_recorder()
         options = replace(self._pair.options, **mode)  # type: ignore[arg-type]
         try:
             with self._held():
