@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import orjson
@@ -31,12 +32,15 @@ class Child:
         self.link.setblocking(False)
         command = [sys.executable, "-m", "syncline.control.worker", name, "--mode", mode]
         command += ["--config", str(project.path), "--link", str(theirs.fileno())]
-        with theirs:
+        with theirs, tempfile.TemporaryFile() as configuration:
+            # What was checked, whatever stands in the file by now.
+            configuration.write(project.text.encode())
+            configuration.seek(0)
             self._process = subprocess.Popen(
                 command + (["--echo", echo] if echo else []),
                 cwd=project.folder,
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+                stdin=configuration,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal reaches the supervisor alone
             )

@@ -43,6 +43,8 @@ class Project:
 
     path: Path
     configuration: Configuration
+    text: str
+    """What stood in the file."""
 
     @property
     def folder(self) -> Path:
@@ -100,11 +102,12 @@ def find_configuration(path: Path | None) -> Path:
     )
 
 
-def open_project(path: Path | None = None) -> Project:
-    """Find, read and check the configuration. Refused, or Misconfigured with everything that is wrong."""
+def open_project(path: Path | None = None, text: str | None = None) -> Project:
+    """Find, read and check the configuration; a `text` stands for what the file holds. Refused, or
+    Misconfigured with everything that is wrong."""
     place = find_configuration(path)
     try:
-        text = place.read_text(encoding="utf-8-sig")
+        text = place.read_text(encoding="utf-8-sig") if text is None else text
     except UnicodeDecodeError:
         raise Refused("read", str(place), "it is not a text file", "write it in UTF-8") from None
     except OSError as error:
@@ -120,7 +123,7 @@ def open_project(path: Path | None = None) -> Project:
         ]
         errors[0].problems = [str(error) for error in errors]
         raise errors[0]
-    return Project(place, configuration)
+    return Project(place, configuration, text)
 
 
 def _shown(place: Path) -> str:

@@ -67,6 +67,16 @@ class Supervision:
         """How many workers ended one after the other without living for long."""
         return self._tries
 
+    def restart(self) -> None:
+        """Let a worker begin anew with another configuration; a scheduled one does so at its next time."""
+        if self.mode != "follow":
+            return
+        if self.child is None:
+            self.retry_at = None
+        elif not self._terminated:
+            self._terminated = True
+            self.child.terminate()
+
     def ask(self, wake: Callable[[], None]) -> None:
         """Let a scheduled pipeline run; returns when that run is over, so that the next one waits for it."""
         self._idle.clear()

@@ -18,6 +18,7 @@ from ..observe.logs import Format, append
 from .child import Child
 from .processes import HOST, Lock, key_of
 from .project import Project
+from .reload import ConfigurationFile, changed
 from .state import StateDatabase, Wish, WorkerRow, open_state
 from .stores import redact
 from .supervision import Phase, Supervision
@@ -47,6 +48,7 @@ class Supervisor:
         now = time.time()
         self._pipelines = {name: self._supervision(name, now) for name in sections}
         self._sections = sections
+        self._file = ConfigurationFile(project)
         self._watch: Watch | None = None
         self._locks: list[Lock] = []
         self._rows: dict[str, WorkerRow] = {}
@@ -128,6 +130,7 @@ class Supervisor:
     def _look(self) -> None:
         """One round: what is wished, what is due, what is to be shown."""
         self._try(self._read_wishes)
+        self._look_at_file()
         now = time.time()
         for name, one in self._pipelines.items():
             if self._signal:
@@ -144,6 +147,24 @@ class Supervisor:
     def _read_figures(self) -> None:
         assert self._watch is not None
         self._watch.look_at(self._state.figures(), self._pipelines, time.time())
+
+    def _look_at_file(self) -> None:
+        """Take over a changed syncline.toml: the pipelines that it changes begin anew and find by themselves
+        which tables are new and which are gone. One that cannot be used is told, and changes nothing."""
+        try:
+            project = self._file.look() if not self._once else None
+            names = changed(self._project, project, list(self._pipelines)) if project is not None else []
+        except SynclineError as error:
+            self._note("supervisor", f"{error}; pipelines go on as they were")
+            return
+        if project is None:
+            return
+        self._project = project
+        for name in project.configuration.pipelines.keys() - self._pipelines.keys():
+            self._note(name, "it is new in syncline.toml: start it with syncline run")
+        for name in names:
+            self._note(name, "its configuration has changed: it begins anew with it")
+            self._pipelines[name].restart()
 
     def _read_wishes(self) -> None:
         self._wishes = self._state.wishes()

@@ -1,9 +1,9 @@
 """One pipeline in a process of its own: `python -m syncline.control.worker`, started by the supervisor.
 
-In: a configuration, a pipeline's name, and one end of a socket. Nobody writes to its other end: that it
-closes says that the supervisor is gone, however it ended, and the worker ends cleanly too, so that nobody is
-left alone. Out: the exit code of the run, and the worker's last word on that socket: one JSON document with
-`exit` and `error`, and the members of a report.
+In: a configuration's path, its text on stdin, a pipeline's name, and one end of a socket. Nobody writes to
+its other end: that it closes says that the supervisor is gone, however it ended, and the worker ends cleanly
+too, so that nobody is left alone. Out: the exit code of the run, and the worker's last word on that socket:
+one JSON document with `exit` and `error`, and the members of a report.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     with socket.socket(fileno=asked.link) as link:
         try:
-            project = open_project(asked.config)
+            project = open_project(asked.config, sys.stdin.buffer.read().decode())
             word = Worker(project, asked.pipeline, asked.mode, link, echo=asked.echo).run()
         except SynclineError as error:
             word = error_members(error)
