@@ -173,7 +173,8 @@ class Source(Store, Protocol):
         every `max_wait` seconds, an empty batch when there is nothing, so that the caller stays in charge.
         With `until` nothing after that position is yielded, and the iterator ends with a batch whose
         `upto` is not before it. Rows whose path names the store `skip` are left out (Race 16). A table
-        that no longer fits its schema gives a SchemaChange. NeedsOperator as in `check_log`."""
+        that no longer fits its schema gives a SchemaChange; one that has a `schema` is told on in that shape.
+        NeedsOperator as in `check_log`."""
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
         """What the catalog says of these tables and the log does not (Promise 4, Race 7): a Sighting for
@@ -334,6 +335,11 @@ class Apply(Protocol):
 
     def truncate(self, states: Sequence[TableState]) -> None:
         """Delete all rows of these tables; never with a statement that commits by itself (Race 14)."""
+
+    def alter(self, state: TableState, change: SchemaChange) -> bool:
+        """Bring a live table to `change.schema` in this transaction: columns are renamed, widened, dropped,
+        and added with the cells of `change.fill` in every row. False, with the transaction as it was, where
+        this table cannot be, or this store does not alter tables within a transaction (Race 14)."""
 
     def record(self, states: Sequence[TableState]) -> None:
         """Store the states of these tables."""

@@ -326,7 +326,7 @@ def test_race_13_a_lost_log_is_a_gap_until_it_is_replaced(pair: tuple[Database, 
 
 def test_a_schema_change_stops_its_table_only(pair: tuple[Database, Database]) -> None:
     fill(pair[0])
-    with Following(*urls(pair)) as following:
+    with Following(*urls(pair), schema="freeze") as following:
         wait_for(lambda: _state(pair[1], "parents") is _state(pair[1], "children") is State.LIVE)
         pair[0].add_column("children", Column("added", TEXT))
         with pair[0].transaction() as writes:
@@ -343,7 +343,7 @@ def test_a_schema_change_stops_its_table_only(pair: tuple[Database, Database]) -
 def test_a_stopped_table_is_copied_anew_on_demand(pair: tuple[Database, Database], others: bool) -> None:
     fill(pair[0])
     tables = ["parents", "children"] if others else ["children"]
-    with Following(*urls(pair), tables=tables, span_rows=7):
+    with Following(*urls(pair), tables=tables, span_rows=7, schema="freeze"):
         wait_for(lambda: all(_state(pair[1], table) is State.LIVE for table in tables))
         pair[0].add_column("children", Column("added", TEXT))
         wait_for(lambda: _state(pair[1], "children") is State.FAILED)

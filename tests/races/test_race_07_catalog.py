@@ -65,14 +65,6 @@ CHANGED = {
     "dropped and added": Silent(
         ("ALTER TABLE p DROP c", "ALTER TABLE p ADD c varchar(9)"), "column c was rewritten or made anew"
     ),
-    "names exchanged": Silent(
-        (
-            "ALTER TABLE p RENAME a TO x",
-            "ALTER TABLE p RENAME b TO a",
-            "ALTER TABLE p RENAME x TO b",
-        ),
-        "column a, b was rewritten or made anew",
-    ),
 }
 
 STOPPED = {
@@ -199,7 +191,7 @@ def test_race_07_a_table_that_the_stream_cannot_go_on_with_stops_by_name(
     if restarted:
         followed(source, target)
         execute(source, *STOPPED[case].statements)
-    with Following(source, target, tables=FOLLOWED) as following:
+    with Following(source, target, tables=FOLLOWED, schema="freeze") as following:
         if not restarted:
             wait_for(lambda: live(target), "the first copy")
             execute(source, *STOPPED[case].statements)
@@ -301,7 +293,7 @@ def test_race_07_a_column_that_goes_during_the_comparison_stops_its_table_only(p
         if left and str(getattr(schema, "table", "")) == "p":
             left.pop()()
 
-    with Following(source, target, tables=FOLLOWED, before={"digest": drop}) as following:
+    with Following(source, target, tables=FOLLOWED, schema="freeze", before={"digest": drop}) as following:
         wait_for(lambda: live(target), "the first copy")
         execute(source, *CHANGED["rewritten, same type"].statements, *CHANGED["detached"].statements)
         wait_for(lambda: states(target)["p"] == "failed", "the stop")

@@ -186,7 +186,7 @@ def test_race_07_a_file_whose_log_falls_silent_stops_its_table_by_name(
         with Following(source, target):
             wait_for(is_live, "the copy")
         db.executescript(f"BEGIN; {statement}; COMMIT")
-    with Following(source, target) as following:
+    with Following(source, target, schema="freeze") as following:
         if not restarted:
             wait_for(is_live, "the copy")
             db.executescript(f"BEGIN; {statement}; COMMIT")

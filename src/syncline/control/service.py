@@ -96,6 +96,7 @@ def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
         compare=section.compare,
         workers=section.workers,
         rate_limit=parse_rate(section.rate_limit) if section.rate_limit else None,
+        schema=section.schema_policy,
         rules={table: rules.rules() for table, rules in section.tables.items()},
     )
     return project.reference(section.source), project.reference(section.target), options

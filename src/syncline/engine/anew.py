@@ -29,7 +29,7 @@ def asked(stream: Stream) -> list[TableName]:
 def begin_anew(stream: Stream, tables: Iterable[TableName]) -> None:
     """From here on these tables wait for a copy that is built beside them. Whoever starts next finds them
     without a floor, and plans the same: with that, who asked is answered."""
-    states = [_anew(stream.states[table]) for table in tables]
+    states = [again(stream.states[table]) for table in tables]
     stream.settle(states, [state.schema.table for state in states])
 
 
@@ -52,7 +52,7 @@ def lose_log(stream: Stream, reason: str) -> None:
 
 def lose_side(stream: Stream, beside: Iterable[TableState]) -> None:
     """A side stream is to be taken away: the tables that only it has begin anew as the main stream's."""
-    stream.settle([_anew(state) for state in beside if state.schema.table not in stream.states])
+    stream.settle([again(state) for state in beside if state.schema.table not in stream.states])
 
 
 def waiting(stream: Stream) -> list[TableName]:
@@ -67,7 +67,8 @@ def leave(stream: Stream, tables: Collection[TableName]) -> None:
         del stream.states[table]
 
 
-def _anew(state: TableState) -> TableState:
+def again(state: TableState) -> TableState:
+    """The state of a table that waits to be copied anew."""
     return replace(state, state=State.COPYING, floor=None, goal=None, aside=True, detail="")
 
 

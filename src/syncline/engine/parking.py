@@ -63,6 +63,15 @@ class Parking:
             for key in freed:
                 del parked[key]
 
+    def part(self, schema: Schema, rows: Rows) -> tuple[Rows, list[Refusal]]:
+        """The rows that can be written, and the refusals of those whose parent is parked."""
+        orphans = self.orphans(schema, rows) if self else []
+        if not orphans:
+            return rows, []
+        left_out = {refusal.key for refusal in orphans}
+        keys = rows.select(schema.key).tuples()
+        return rows.take([index for index, key in enumerate(keys) if key not in left_out]), orphans
+
     def stale(self, schema: Schema, rows: Rows) -> list[int]:
         """The places of rows with unsent cells whose key is parked."""
         parked = self[schema.table]

@@ -15,10 +15,12 @@ from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest
 from ..verify.digests import digest
 from . import anew
+from .arrivals import Arrivals
 from .parking import describe
 from .plan import NewTable, Plan, is_chosen, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
+from .shapes import refuse_outdated
 from .shared import refuse_shared, side_name
 from .stores import Stores
 from .stream import Stream
@@ -282,23 +284,33 @@ class Pipeline:
         new = plan.new
         if main.has_live or beside is not None:
             while beside is not None or new:
-                self._add_beside(main, side, new if beside is None else [])
-                new, beside = [] if beside is None else new, None
-            main.catch_up(source.ceiling())
+                # What is on its way comes first; of its tables those whose copy begins anew as well.
+                now = [table for table in new if beside is None or table.schema.table in beside.tables]
+                self._add_beside(main, side, now)
+                new, beside = [table for table in new if table not in now], None
         else:
             self._enter(main, new, source)
             main.copy()
-            main.catch_up(source.ceiling())
+        main.catch_up(source.ceiling())
+        main.inspect()
+        main.catch_up(main.position)  # and to the shapes that the catalog told
         main.inspect()
         main.look_at_requests(at_once=True)
         self._mend(main, side)
         for state in main.states.values():
             if state.created and state.state is State.LIVE:
                 self._note_omissions(state.schema, target.omissions(state.schema))
+        arrivals = Arrivals(self._options)
         while self._options.follow:
-            main.follow(done=lambda: self._stores.stopped or bool(main.suspects or main.outgrown))
+            arrivals.new = []
+            main.follow(
+                done=lambda: (
+                    self._stores.stopped or bool(main.suspects or main.outgrown) or arrivals.look(main)
+                )
+            )
             self._stores.check()
             self._mend(main, side)
+            self._take_in(main, side, arrivals.new)
         return self._conclude(main)
 
     def _leave_tables(self, main: Stream, gone: Collection[TableName]) -> None:
@@ -310,6 +322,21 @@ class Pipeline:
             anew.leave(stream, [table for table in gone if table in stream.states])
         for table in gone:
             self._observer.notice(f"table {table} is not of the pipeline any more; its rows stay")
+
+    def _take_in(self, main: Stream, side: str, new: Sequence[NewTable]) -> None:
+        """Add tables that have come to the source; one that cannot be is named and left out."""
+        if not new:
+            return
+        tables = [table.schema.table for table in new]
+        names = ", ".join(map(str, tables))
+        try:
+            refuse_shared(main.claim.stream, main.lookup.identity(), main.target, tables, self._options)
+            self._observer.notice(f"table {names} is new at the source: it is copied beside the others")
+            self._tell(Plan(known=main.states, new=list(new)), main.target)
+            self._add_beside(main, side, new)
+        except Refused as error:
+            self._observer.notice(f"leaving out table {names}: {error}")
+            self._take_away(side, main.lookup, main.target)
 
     def _mend(self, main: Stream, side: str) -> None:
         """Compare the suspects between batches, and copy anew what is not equal (Promise 4, Race 7)."""
@@ -370,6 +397,8 @@ class Pipeline:
                 # The log was lost after we looked: those tables need what it held (Promise 7).
                 source.check_log(stream.claim.stream, stream.position)
             floor = source.floor(self._observer.notice)
+            # A row that came in another shape before the floor is told by nobody (Race 9).
+            refuse_outdated("begin", source, [table.schema for table in new])
             states = [self._initial(table, floor, source, stream.target) for table in new]
             stream.enter(states, floor, first=fresh or begins)
             if fresh:  # another pipeline may have begun in the same moment
@@ -415,7 +444,8 @@ class Pipeline:
         work = threading.Thread(target=bring_up, name="side", daemon=True)
         work.start()
         try:
-            main.follow(done=lambda: not work.is_alive())
+            while work.is_alive():
+                main.follow(done=lambda: not work.is_alive())
         except BaseException:
             self._stores.interrupt()
             work.join()
@@ -481,7 +511,7 @@ class Pipeline:
         findings = self._compare(main, live)
         for table in self.report.tables:
             state = main.states.get(table.table)
-            if table.table in findings:
+            if table.table in findings and main.is_live(table.table):
                 table.verdict = VERDICTS[findings[table.table]]
                 if state is not None and state.schema.deletes is Deletes.IGNORE:
                     table.detail = KEPT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 
 from ..model import Batch
 
@@ -87,3 +88,17 @@ class BatchQueue:
         batch = self._batches.popleft()
         self._bytes -= batch.nbytes
         return batch
+
+
+def fill(queue: BatchQueue, batches: Iterable[Batch], rest: Callable[[Batch], float]) -> None:
+    """Put batches until they, or the other side, end, with as many seconds of rest after each as `rest` says;
+    an error reaches the other side."""
+    try:
+        for batch in batches:
+            queue.put(batch)
+            queue.rest(rest(batch))
+        queue.end()
+    except Closed:
+        return
+    except BaseException as error:  # carried to the applying thread, which raises it
+        queue.end(error)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from shlex import quote
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..errors import SynclineError
 from ..model import Lag, Position, State, TableName
@@ -37,6 +37,8 @@ class Options:
     are known, for messages. `keep` leaves the stream at both ends when a run is done, so that the next one
     goes on; without `compare` such a run does not compare. `rate_limit` bounds how fast rows are copied, and
     log is read until the goals are reached.
+    `schema`: a live table whose columns change at the source is changed alike or copied anew (`evolve`), or
+    stops by name (`freeze`).
     `give_up_after` seconds of trouble without progress end a one-off run; a following one never gives up.
     """
 
@@ -56,6 +58,7 @@ class Options:
     span_rows: int = 50_000
     rate_limit: RateLimit | None = None
     rules: Mapping[str, Rules] = field(default_factory=dict)
+    schema: Literal["evolve", "freeze"] = "evolve"
 
     @property
     def piece_rows(self) -> int:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .. import failpoints
 from ..connector import Apply, Claim, Source, Target
-from ..errors import Superseded, Unfit
+from ..errors import NeedsOperator, Unfit
 from ..model import (
     Batch,
     Changes,
@@ -34,12 +34,14 @@ from ..model.batch import Path
 from . import anew
 from .copy import Copy
 from .deletes import delete, truncate, vacate
+from .fence import Fence
 from .fold import Folded, fold
 from .meter import Meter
 from .order import generations, parents_first
 from .parking import Parking, write
-from .queue import BatchQueue, Closed
+from .queue import BatchQueue, Closed, fill
 from .report import Observer, Options
+from .shapes import Shapes, outdated, refuse_outdated
 from .stores import Stores
 from .throttle import Throttle
 
@@ -48,7 +50,6 @@ MOST_ROUNDS = 5
 PARKED_SECONDS = 2.0
 REQUEST_SECONDS = 1.0
 CATALOG_SECONDS = 3.0
-FENCE_SECONDS = 5.0
 IDLE_SECONDS = 10.0
 IDLE_BYTES = 1 << 20
 """An idle position is stored after this much time and this much log: one stream's position writes are
@@ -60,7 +61,8 @@ class Stream:
 
     `touched` counts the changes that were applied, a table. `suspects` are live tables that may hold other
     rows than the log told (Race 7), `outgrown` those whose copy must begin anew, with the reason: their shape
-    changed between floor and goal (Race 9), they were found different, or somebody asked for it.
+    changed between floor and goal (Race 9) or so that the target's table cannot follow, they were found
+    different, or somebody asked for it.
     """
 
     def __init__(
@@ -83,17 +85,16 @@ class Stream:
         self._unit = ExitStack()
         self._pending: Counter[TableName] = Counter()
         self._idle_since, self._idle_bytes = time.monotonic(), 0
-        self._asked_fence = self._asked_anew = 0.0
+        self._asked_anew, self._fence = 0.0, Fence(target)
         self._meter: Meter | None = None
         self.touched: Counter[TableName] = Counter()
         self.suspects: dict[TableName, Sighting] = {}
         self.outgrown: dict[TableName, str] = {}
+        self._shapes, self._reader_behind = Shapes(options, observer), False
         self.parking = Parking(target.parked(claim.stream))
         self._retry: set[TableName] = set(self.parking.tables())
         self._rounds: dict[TableName, tuple[int, Position]] = {}
-        self._unbuilt = 0
-        self._looked = time.monotonic()
-        self._inspected = 0.0
+        self._unbuilt, self._looked, self._inspected = 0, time.monotonic(), 0.0
 
     @property
     def position(self) -> Position:
@@ -138,17 +139,19 @@ class Stream:
             self._set(state)
 
     def inspect(self) -> None:
-        """Notice what the log does not tell (Promise 4, Race 7). A table that the stream cannot go on with
-        fails; one whose rows cannot have changed gets its new fingerprint; the others are `suspects` once
-        they are live: what a copy has not seen may be on its way, and what it has seen is there."""
+        """Notice what the log does not tell (Promise 4, Race 7). A table of another shape follows it once the
+        log is past the old one, or fails; one whose rows cannot have changed gets its new fingerprint; the
+        others are `suspects` once they are live: what a copy has not seen may be on its way, and what it has
+        seen is there."""
         self._inspected = time.monotonic()
         found = self.lookup.inspect([state.schema for state in self._active()])
         sightings = [seen for seen in found if isinstance(seen, Sighting)]
         changes = [seen for seen in found if isinstance(seen, SchemaChange)]
-        if changes:
+        told = [seen for seen in changes if not self._shapes.await_log(seen, self.states, self.lookup)]
+        if told:
             with self.target.begin_copy(self.claim, self._mark({})) as apply:
-                for change in changes:
-                    self._fail(apply, change)
+                for change in told:
+                    self._reshape(apply, change)
                 apply.commit()
         self.recognise([seen for seen in sightings if not seen.description])
         self.suspects = {
@@ -157,11 +160,8 @@ class Stream:
 
     def recognise(self, sightings: Sequence[Sighting]) -> None:
         """Keep the fingerprints of tables that hold what their sources do, with their states (Promise 1)."""
-        states = [
-            replace(state, schema=replace(state.schema, fingerprint=seen.fingerprint))
-            for seen in sightings
-            for state in [self.states[seen.table]]
-        ]
+        known = [(self.states[seen.table], seen.fingerprint) for seen in sightings]
+        states = [replace(state, schema=replace(state.schema, fingerprint=text)) for state, text in known]
         if states:
             with self.target.begin_copy(self.claim, self._mark({})) as apply:
                 apply.record(states)
@@ -184,7 +184,7 @@ class Stream:
 
     def copy(self) -> None:
         """Copy what is not copied yet; afterwards no table is `copying`."""
-        copying = [state for state in self.states.values() if state.state is State.COPYING]
+        copying = [state for state in self.states.values() if state.state is State.COPYING and state.floor]
         if not copying:
             return
         work = Copy(
@@ -205,17 +205,24 @@ class Stream:
         with self._measured():
             for group in groups:
                 largest_first = sorted(group, key=lambda table: -(schemas[table].estimated_rows or 0))
-                work.run([self.states[table] for table in largest_first], self.lookup, self.target)
+                try:
+                    work.run([self.states[table] for table in largest_first], self.lookup, self.target)
+                except NeedsOperator:
+                    refuse_outdated("copy", self.lookup, [schemas[table] for table in group])
+                    raise
         self.parking = Parking(self.target.parked(self.claim.stream))
 
     def goal(self) -> Position:
-        """The furthest goal of a table that is not live yet, or the position when it is past all of them."""
+        """The furthest goal of a table that is not live yet, or has not the shape yet that the catalog told;
+        or the position when it is past all of them."""
         furthest = self.position
-        for state in self.states.values():
-            behind = state.state is State.CATCHING_UP and state.goal
-            if behind and self.lookup.compare(behind, furthest) > 0:
-                furthest = behind
+        for goal in self._goals():
+            furthest = goal if self.lookup.compare(goal, furthest) > 0 else furthest
         return furthest
+
+    def _goals(self) -> list[Position]:
+        goals = [state.goal for state in self.states.values() if state.state is State.CATCHING_UP]
+        return [*filter(None, goals), *self._shapes.ends]
 
     def catch_up(self, until: Position) -> None:
         """Apply exactly what lies at or before `until`, and further while goals are ahead."""
@@ -227,8 +234,10 @@ class Stream:
         self._promote()
 
     def follow(self, *, until: Position | None = None, done: Callable[[], bool] = lambda: False) -> None:
-        """Apply the log as it comes, up to `until` or until `done()` says so between transactions."""
+        """Apply the log as it comes, up to `until` or until `done()` says so between transactions; or until a
+        table has a shape that the reader does not know."""
         self._promote()
+        self._reader_behind = False
         self._observer.reached(self.position)
         queue = BatchQueue(self._options.max_bytes)
         reader = self._reader = self._stores.source()
@@ -247,7 +256,7 @@ class Stream:
 
     def _apply_all(self, queue: BatchQueue, until: Position | None, done: Callable[[], bool]) -> None:
         """The applying thread."""
-        while not self._reached(until) and not (self._open is None and done()):
+        while not self._reached(until) and not (self._open is None and (self._reader_behind or done())):
             self._stores.check()
             try:
                 unit = queue.take(MAX_WAIT_SECONDS)
@@ -260,7 +269,7 @@ class Stream:
             if self._open is None:
                 self._look_at_parked()
                 self.look_at_requests()
-                self._look_at_fence()
+                self._fence.look(self.claim, self._idle_since)
                 self._observer.parked(len(self.parking))
                 if time.monotonic() - self._inspected >= CATALOG_SECONDS:
                     self.inspect()
@@ -274,8 +283,9 @@ class Stream:
 
     def _read(self, reader: Source, queue: BatchQueue, until: Position | None) -> None:
         """The reading thread."""
-        try:
-            batches = reader.changes(
+        fill(
+            queue,
+            reader.changes(
                 self.claim.stream,
                 [state.schema for state in self._active()],
                 self.position,
@@ -283,16 +293,10 @@ class Stream:
                 max_bytes=self._options.max_bytes,
                 max_wait=MAX_WAIT_SECONDS,
                 until=until,
-            )
-            for batch in batches:
-                queue.put(batch)
-                if until is not None:  # catching up; what is live keeps up, however much comes
-                    queue.rest(self._throttle.spend(batch.count, batch.nbytes))
-            queue.end()
-        except Closed:
-            return
-        except BaseException as error:  # carried to the applying thread, which raises it
-            queue.end(error)
+            ),
+            # While it catches up; what is live keeps up, however much comes.
+            lambda batch: self._throttle.spend(batch.count, batch.nbytes) if until is not None else 0.0,
+        )
 
     def _reached(self, position: Position | None) -> bool:
         return position is not None and self.lookup.compare(self.position, position) >= 0
@@ -324,10 +328,7 @@ class Stream:
         """Whether an empty batch is written: a goal is reached, or the log grew for long enough."""
         if self.lookup.compare(upto, self.position) <= 0:
             return False
-        goals = [
-            state.goal for state in self.states.values() if state.state is State.CATCHING_UP and state.goal
-        ]
-        if any(self.lookup.compare(upto, goal) >= 0 for goal in (*goals, *filter(None, [until]))):
+        if any(self.lookup.compare(upto, goal) >= 0 for goal in (*self._goals(), *filter(None, [until]))):
             return True
         idle = time.monotonic() - self._idle_since
         return idle >= IDLE_SECONDS and self._idle_bytes >= IDLE_BYTES
@@ -371,18 +372,30 @@ class Stream:
                     self.parking.unpark(apply, state.schema.table, list(self.parking[state.schema.table]))
                 self._pending.update(segment.tables)
             elif isinstance(segment, SchemaChange) and self._is_active(segment.table):
-                self._fail(apply, segment)
+                self._reshape(apply, segment)
         self._write_folded(apply, gathered)
 
     def _is_active(self, table: TableName) -> bool:
         return self.states[table].state in (State.CATCHING_UP, State.LIVE)
 
-    def _fail(self, apply: Apply, change: SchemaChange) -> None:
-        if self.states[change.table].state is State.CATCHING_UP:
+    def _reshape(self, apply: Apply, change: SchemaChange) -> None:
+        """Give a table its new shape, begin its copy anew, or stop it (Promise 4). The schema is recorded
+        with the first rows that come in it (Promise 1)."""
+        now = self._shapes.reshape(apply, self.states[change.table], change)
+        now = now or self._failed(change.table, change.description)
+        if now.state is State.COPYING:
             self.outgrown[change.table] = change.description
-        failed = self._failed(change.table, change.description)
-        apply.record([failed])
-        self._set(failed)
+        self._retry.add(change.table)  # what the old shape refused the new one may take
+        apply.record([now])
+        self._set(now)
+
+    def _follow_catalog(self) -> None:
+        """Give tables the shape that the catalog told, once the log is past the old one."""
+        for change in self._shapes.take(self.states, self._reached):
+            with self.target.begin(self.claim, self._mark({})) as apply:
+                self._reshape(apply, change)
+                apply.commit()
+            self._reader_behind = True
 
     def _failed(self, table: TableName, why: str) -> TableState:
         detail = f"{why}; copy it anew with {self.remedy(self.states[table])}"
@@ -444,12 +457,8 @@ class Stream:
         """Write rows, park those that do not fit and those whose parent is parked; the keys of rows with
         unsent cells that are not at the target."""
         table = state.schema.table
-        orphans = self.parking.orphans(state.schema, rows) if self.parking else []
-        keys = rows.select(state.schema.key).tuples() if orphans or self.parking[table] else []
-        if orphans:
-            left_out = {refusal.key for refusal in orphans}
-            kept = [index for index, key in enumerate(keys) if key not in left_out]
-            rows, keys = rows.take(kept), [keys[index] for index in kept]
+        rows, orphans = self.parking.part(state.schema, rows)
+        keys = rows.select(state.schema.key).tuples() if self.parking[table] else []
         nothing = rows.select(state.schema.key).take([])
         missing, refused = write(apply, state, rows) if rows.count else (nothing, [])
         unfit = {refusal.key for refusal in refused} | set(missing.tuples() if keys else [])
@@ -463,7 +472,15 @@ class Stream:
         parked key is to be settled, has told already. Of a row that a filter leaves out nothing will be told:
         it goes now."""
         table = state.schema.table
-        rows = self.lookup.read_keys(state.schema, keys)
+        try:
+            rows = self.lookup.read_keys(state.schema, keys)
+        except NeedsOperator:
+            # What a table of another shape by now holds only a copy can tell.
+            for change in (changes := outdated(self.lookup, [state.schema])):
+                self._reshape(apply, replace(change, schema=None))
+            if changes:
+                return
+            raise
         if settle or state.schema.filtered:
             there = {*rows.select(state.schema.key).tuples(), *(refusal.key for refusal in rows.refused)}
             gone = [key for key in keys.tuples() if key not in there]
@@ -525,9 +542,7 @@ class Stream:
         return [
             table
             for table, state in self.states.items()
-            if state.state is State.CATCHING_UP
-            and state.goal
-            and self.lookup.compare(self.position, state.goal) >= 0
+            if state.state is State.CATCHING_UP and self._reached(state.goal)
         ]
 
     def _build(self, ready: Sequence[TableState]) -> bool:
@@ -545,15 +560,14 @@ class Stream:
 
     def _promote(self) -> None:
         """Bring tables whose goal is reached to live: indexes first, those built aside all at once."""
+        self._follow_catalog()
         self._try_again([table for table in self._at_goal() if table in self._retry])
         ready = [self.states[table] for table in self._at_goal()]
         aside = [state for state in ready if state.aside]
         if any(state.aside and state not in ready for state in self._active()):
             ready = [state for state in ready if not state.aside]
             aside = []
-        if not ready:
-            return
-        if not self._build(ready):
+        if not ready or not self._build(ready):
             return
         failpoints.hit("live.before_commit")
         live = [replace(state, state=State.LIVE, aside=False) for state in ready]
@@ -578,21 +592,6 @@ class Stream:
         rest = next(iter(paths.values()), (self._source.id,))
         tables = {str(self.target.place(table)): paths.get(table, rest) for table in self.states}
         return Mark(self.claim.stream, tables)
-
-    def _look_at_fence(self) -> None:
-        """A stream with nothing to write would never learn that another worker has claimed it, and call
-        itself live beside that one (Promise 2)."""
-        now = time.monotonic()
-        if now - max(self._idle_since, self._asked_fence) < FENCE_SECONDS:
-            return
-        self._asked_fence = now
-        there = self.target.peek(self.claim.stream)
-        if there is None or there.fence != self.claim.fence:
-            held = "the stream is gone" if there is None else f"another worker holds fence {there.fence}"
-            raise Superseded(
-                *("follow", self.claim.stream, f"{held}, this one had {self.claim.fence}"),
-                "leave it to the other worker",
-            )
 
     def _tell_reached(self, upto: Position, *, applied: bool) -> None:
         if self._meter is not None:

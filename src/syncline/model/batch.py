@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from .position import Position
 from .rows import Rows
-from .schema import TableName
+from .schema import Schema, TableName
 
 Path = tuple[str, ...]
 """The ids of the stores that rows came by, the first their origin, the last the store whose log told them."""
@@ -56,10 +56,19 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """From here on the log tells this table in another shape than the stream knows (Promise 4)."""
+    """From here on the log tells this table in another shape than the stream knows (Promise 4).
+
+    `schema` is the new shape, None where what becomes of the rows cannot be known: they must be copied anew.
+    `renamed` has the new names of columns by their old ones. `fill` is one row: the cells that the rows which
+    are there have in the added columns. `lasting`: the stream cannot have the table as it is now.
+    """
 
     table: TableName
     description: str
+    schema: Schema | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    fill: Rows | None = None
+    lasting: bool = False
 
     nbytes = 64
 

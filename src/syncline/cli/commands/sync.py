@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from ...engine.pipeline import Pipeline
     from ...engine.report import Options
     from ...engine.throttle import RateLimit
+
+
+class SchemaPolicy(StrEnum):
+    """The values of --schema."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+
 
 EPILOG = (
     "Exit codes: 0 done, and equal · 1 done, but a table named in the report differs, was skipped or not"
@@ -72,6 +81,13 @@ def sync(
             help="Use the functions that a Python module registers by @transform; may be given again.",
         ),
     ] = None,
+    schema: Annotated[
+        SchemaPolicy,
+        typer.Option(
+            help="What becomes of a table whose columns change at FROM: 'evolve' changes it at TO as well, or"
+            " copies it anew beside; 'freeze' stops it by name."
+        ),
+    ] = SchemaPolicy.EVOLVE,
     follow: Annotated[
         bool,
         typer.Option("--follow", help="Go on for ever, each change as it comes, until Ctrl-C or SIGTERM."),
@@ -142,6 +158,7 @@ def sync(
         give_up_after=give_up_after,
         rate_limit=_rate(rate_limit) if rate_limit is not None else None,
         rules=rules or {},
+        schema=schema.value,
     )
     _refuse_contradictions(options)
     return _sync(source, target, options, quiet, as_json)

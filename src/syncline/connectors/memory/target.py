@@ -17,6 +17,7 @@ from ...model import (
     Problem,
     Rows,
     Schema,
+    SchemaChange,
     Span,
     SpanRecord,
     TableName,
@@ -365,6 +366,10 @@ class MemoryApply:
         for state in states:
             self._emptied.add(state.schema.table)
             self._present[state.schema.table] = {}
+
+    def alter(self, state: TableState, change: SchemaChange) -> bool:
+        """False: a table is made once."""
+        return False
 
     def record(self, states: Sequence[TableState]) -> None:
         """Store states."""

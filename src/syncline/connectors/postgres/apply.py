@@ -32,6 +32,7 @@ from ...model import (
     Parked,
     Position,
     Rows,
+    SchemaChange,
     Span,
     TableName,
     TableState,
@@ -174,6 +175,14 @@ class PostgresApply:
             for state in _children_first(states):
                 table = self._target._only(self._member(state))
                 self._connection.execute(sql.SQL("DELETE FROM {}").format(table))
+
+    def alter(self, state: TableState, change: SchemaChange) -> bool:
+        """ALTER TABLE, which is part of the transaction here."""
+        with self._mapped("alter", f"table {state.schema.table}"):
+            if not self._target.alter(state, change):
+                return False
+        self._made, self._used = set(), set()
+        return True
 
     def record(self, states: Sequence[TableState]) -> None:
         """Store states."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from psycopg import pq
 from psycopg.rows import class_row, namedtuple_row
 
 from ...model import Column, ForeignKey, Index, Schema, TableName
@@ -124,10 +125,13 @@ def default_namespace(connection: Connection) -> str:
 
 
 def discover(connection: Connection, default: str, oids: Sequence[int] | None = None) -> list[Schema]:
-    """The tables of the database, or those of the given oids; `default` is the namespace left unsaid."""
+    """The tables of the database, or those of the given oids; `default` is the namespace left unsaid. Within
+    a transaction as that one sees them, and with its settings changed."""
+    alone = connection.info.transaction_status == pq.TransactionStatus.IDLE
     with connection.transaction():
-        # One snapshot, so that a table altered meanwhile is not half old and half new.
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if alone:
+            # One snapshot, so that a table altered meanwhile is not half old and half new.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SET LOCAL search_path = pg_catalog")
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
         found = _fetch(
@@ -136,16 +140,15 @@ def discover(connection: Connection, default: str, oids: Sequence[int] | None = 
             {"own": BOOKKEEPING, "aside": ASIDE, "oids": None if oids is None else list(oids)},
         )
         relations = [table.oid for table in found]
-        columns = _grouped(_fetch(connection, _COLUMNS, [relations]))
-        used = {column.type for group in columns.values() for column in group}
-        types = _types(connection, used)
+        members = _grouped(_fetch(connection, _COLUMNS, [relations]))
+        used = types(connection, {column.type for group in members.values() for column in group})
         indexes = _grouped(_fetch(connection, _INDEXES, [relations]))
         foreign = _grouped(_fetch(connection, _FOREIGN_KEYS, [relations]))
         prints = {print.oid: print.dumps() for print in fingerprint.read(connection, relations)}
         large = _fetch(connection, _LARGE_OBJECTS, []) if oids is None else []
     return [
         replace(
-            _schema(table, columns[table.oid], types, indexes[table.oid], foreign[table.oid], default),
+            _schema(table, members[table.oid], used, indexes[table.oid], foreign[table.oid], default),
             fingerprint=prints[table.oid],
         )
         for table in found
@@ -157,7 +160,15 @@ def _fetch(connection: Connection, query: str, parameters: Any) -> list[Any]:
         return cursor.execute(query.encode(), parameters).fetchall()
 
 
-def _types(connection: Connection, oids: Iterable[int]) -> dict[int, ServerType]:
+def columns(connection: Connection, relation: int) -> dict[int, Column]:
+    """The columns of one table by their numbers; inside a transaction whose search path is pg_catalog."""
+    found = _fetch(connection, _COLUMNS, [[relation]])
+    used = types(connection, {column.type for column in found})
+    return {column.number: _column(column, used) for column in found}
+
+
+def types(connection: Connection, oids: Iterable[int]) -> dict[int, ServerType]:
+    """These types, and those that they are made of."""
     with connection.cursor(row_factory=class_row(ServerType)) as cursor:
         return {type.oid: type for type in cursor.execute(_TYPES, [list(oids)])}
 

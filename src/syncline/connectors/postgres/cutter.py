@@ -23,8 +23,8 @@ from .replication import Frame, Keepalive
 
 MARK_PREFIX: Final = "syncline"
 
-Judge = Callable[[Schema, Relation], str]
-"""Says in one clause how the types of a relation differ from the schema's; '' when they do not."""
+Judge = Callable[[Schema, Relation], SchemaChange | None]
+"""Says what became of a table's columns; None when the relation has the schema's, in their order."""
 
 _Part = Collected | Truncated | SchemaChange
 
@@ -37,22 +37,22 @@ class Layout:
     key: tuple[int, ...]
 
 
-def lay_out(schema: Schema, relation: Relation) -> Layout | str:
-    """The places of the schema's columns, or in one clause why the relation no longer fits them."""
+def lay_out(schema: Schema, relation: Relation) -> Layout:
+    """The places of the schema's columns in a relation that has them."""
     places = {column.name: place for place, column in enumerate(relation.columns)}
-    known = {column.name for column in schema.columns}
-    dropped = [f"column {name} was dropped" for name in schema.names if name not in places]
-    added = [f"column {name} was added" for name in places if name not in known]
-    if dropped or added:
-        return " and ".join(dropped + added)
-    identity = {column.name for column in relation.columns if column.identity}
-    if relation.identity != "f" and identity != set(schema.key):
-        told = ", ".join(sorted(identity)) or "nothing"
-        return f"its rows are identified by {told} instead of {', '.join(schema.key)}"
     return Layout(
         tuple(places[name] for name in schema.names),
         tuple(places[name] for name in schema.key),
     )
+
+
+def misidentified(schema: Schema, relation: Relation) -> str:
+    """In one clause why rows of the relation cannot be told by the schema's key; '' when they can."""
+    identity = {column.name for column in relation.columns if column.identity}
+    if relation.identity == "f" or identity == set(schema.key):
+        return ""
+    told = ", ".join(sorted(identity)) or "nothing"
+    return f"its rows are identified by {told} instead of {', '.join(schema.key)}"
 
 
 class Cutter:
@@ -76,12 +76,13 @@ class Cutter:
     ) -> None:
         self.position = after
         self.finished = False
-        self._wanted, self._judge = tables, judge
+        self._wanted, self._judge = dict(tables), judge
         self._own, self._skip = own, skip
         self._start, self._until, self._max_bytes = after, until, max(max_bytes, 1)
         self._decoder = Decoder()
         self._relations: dict[int, Relation] = {}
         self._schemas: dict[int, Schema] = {}
+        self._shapes: dict[Relation, Schema] = {}
         self._stopped: set[TableName] = set()
         # The transaction that is being read.
         self._mark: Mark | None = None
@@ -135,15 +136,20 @@ class Cutter:
                 self._read_mark(message_)
         return ()
 
-    def stop(self, table: TableName, description: str) -> None:
+    def stop(self, table: TableName, description: str, *, lasting: bool = True) -> None:
         """Tell a schema change that the log itself does not; nothing more of that table is given out."""
         if table in self._stopped:
             return
+        self._ignore(table)
+        self._tell(SchemaChange(table, description, lasting=lasting))
+
+    def _ignore(self, table: TableName) -> None:
         self._stopped.add(table)
         for relation, schema in self._schemas.items():
             if schema.table == table:
                 self._decoder.ignore(relation)
-        change = SchemaChange(table, description)
+
+    def _tell(self, change: SchemaChange) -> None:
         if self._decoder.within:
             self._transaction += self._decoder.take()
             self._transaction.append(change)
@@ -241,7 +247,8 @@ class Cutter:
         return self._mark.path(table, self._own) if self._mark is not None else (self._own,)
 
     def _relate(self, relation: Relation) -> None:
-        """Take a table's shape in, and stop the table when it is not the schema's any more (Promise 4)."""
+        """Take a table's shape in. When it is not the schema's any more the change is told before the rows
+        that come in it, and the table goes on in the new shape or stops (Promise 4)."""
         before = self._relations.get(relation.id)
         schema = self._wanted.get((relation.namespace, relation.name))
         if before == relation or (schema is None and before is None):
@@ -251,17 +258,27 @@ class Cutter:
         if schema is None or schema.table in self._stopped:
             return
         twin = next((i for i, other in self._schemas.items() if other is schema and i != relation.id), None)
-        self._relations[relation.id], self._schemas[relation.id] = relation, schema
-        layout = lay_out(schema, relation)
         if twin is not None:
-            self.stop(schema.table, "it was dropped and made anew")
-        elif isinstance(layout, str):
-            self.stop(schema.table, layout)
-        elif retyped := _retyped(before, relation) if before is not None else self._judge(schema, relation):
-            self.stop(schema.table, retyped)
+            self.stop(schema.table, "it was dropped and made anew", lasting=False)
+            return
+        self._relations[relation.id], self._schemas[relation.id] = relation, schema
+        change = self._judge(schema, relation)
+        now = schema if change is None else change.schema
+        if now is not None and (why := misidentified(now, relation)):
+            change = SchemaChange(schema.table, why, lasting=True)
+        if now is None or (change is not None and change.lasting):
+            self._ignore(schema.table)
         else:
-            self._decoder.watch(relation, layout.key)
-            self._mute()
+            self._watch(relation, now)
+        if change is not None:
+            self._tell(change)
+
+    def _watch(self, relation: Relation, schema: Schema) -> None:
+        """From here on rows of the relation are of this schema."""
+        self._wanted[relation.namespace, relation.name] = self._schemas[relation.id] = schema
+        self._shapes[relation] = schema
+        self._decoder.watch(relation, lay_out(schema, relation).key)
+        self._mute()
 
     def _tables(self, part: _Part) -> tuple[TableName, ...]:
         match part:
@@ -299,26 +316,13 @@ class Cutter:
                 for table in self._tables(part):
                     by_path.setdefault(self._paths[table], []).append(table)
                 return [Truncate(tuple(tables), path) for path, tables in by_path.items()]
-        schema = self._schemas[part.relation.id]
+        schema = self._shapes[part.relation]
         return [_changes(schema, part, self._paths[schema.table])]
-
-
-def _retyped(before: Relation, after: Relation) -> str:
-    """How the types of columns differ between two announcements of one relation."""
-    types = {column.name: (column.type_oid, column.type_modifier) for column in before.columns}
-    names = [
-        column.name
-        for column in after.columns
-        if types.get(column.name, (column.type_oid, column.type_modifier))
-        != (column.type_oid, column.type_modifier)
-    ]
-    return f"the type of column {', '.join(names)} changed" if names else ""
 
 
 def _changes(schema: Schema, collected: Collected, path: Path) -> Changes:
     """The columns of what was collected, as the schema orders and types them."""
     layout = lay_out(schema, collected.relation)
-    assert isinstance(layout, Layout)  # or it would not have been watched
     columns = collected.read()
     return Changes(
         table=schema.table,

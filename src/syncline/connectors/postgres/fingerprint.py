@@ -3,6 +3,7 @@
     table    the oid: a table dropped and made anew has another
     columns  of each carried column its number, which a column dropped and added again has another of, and
              the transaction that wrote its catalog row last
+    last     the highest number that any column ever had: one that is added has a higher one
     storage  the file: TRUNCATE, VACUUM FULL, CLUSTER and ALTER TYPE … USING make a new one
     parts    of each partition, at any depth, the transaction that attached it, and its file
 
@@ -17,7 +18,7 @@ A transaction's number stays in a row that VACUUM freezes, so that what goes and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,11 @@ from psycopg.rows import class_row
 
 from ...model import Schema, SchemaChange, Sighting
 from .connection import Connection
-from .types import SYSTEM, wanted
 
 Member = tuple[str, str]
+
+Explain = Callable[[Connection, Schema, int], SchemaChange | None]
+"""Says what became of the columns of a table by its oid; None when they are those of the schema."""
 
 # Partitions by pg_inherits: pg_partition_tree() waits for whoever has one of them locked.
 _PRINTS = """
@@ -40,6 +43,7 @@ WITH RECURSIVE tree AS (
     SELECT tree.root, i.inhrelid, i.xmin::text FROM tree JOIN pg_inherits i ON i.inhparent = tree.part
 )
 SELECT c.oid::bigint AS oid, n.nspname AS namespace, c.relname AS name, c.relfilenode::bigint AS storage,
+       c.relnatts::int AS last,
        (SELECT json_object_agg(a.attname, json_build_array(
                    a.attnum, a.xmin::text::bigint, format_type(a.atttypid, a.atttypmod)))
         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -67,6 +71,7 @@ class Print:
     namespace: str
     name: str
     storage: int
+    last: int
     columns: Mapping[str, tuple[int, int, str]] | None
     parts: Mapping[str, tuple[int, int, str]] | None
 
@@ -75,6 +80,7 @@ class Print:
         members = {
             "table": self.oid,
             "columns": {name: column[:2] for name, column in (self.columns or {}).items()},
+            "last": self.last,
             "storage": self.storage,
             "parts": {oid: part[:2] for oid, part in (self.parts or {}).items()},
         }
@@ -87,7 +93,9 @@ def read(connection: Connection, oids: Sequence[int]) -> list[Print]:
         return cursor.execute(_PRINTS.encode(), {"oids": list(oids)}).fetchall()
 
 
-def inspect(connection: Connection, tables: Mapping[Member, Schema]) -> list[SchemaChange | Sighting]:
+def inspect(
+    connection: Connection, tables: Mapping[Member, Schema], explain: Explain
+) -> list[SchemaChange | Sighting]:
     """What differs from the fingerprints that the schemas have. A table that is not there is left to
     whoever reads the publication. A look that meets a locked partition sees nothing; the next one will."""
     spaces, names = [space for space, _ in tables], [name for _, name in tables]
@@ -99,14 +107,16 @@ def inspect(connection: Connection, tables: Mapping[Member, Schema]) -> list[Sch
             connection.execute("SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '100ms'")
             oids = [oid for (oid,) in connection.execute(_OIDS, [spaces, names])]
             for now in read(connection, oids):
-                seen = _compare(connection, tables[now.namespace, now.name], now)
+                seen = _compare(connection, tables[now.namespace, now.name], now, explain)
                 found += [seen] if seen is not None else []
     except psycopg.errors.LockNotAvailable:
         return []
     return found
 
 
-def _compare(connection: Connection, schema: Schema, now: Print) -> SchemaChange | Sighting | None:
+def _compare(
+    connection: Connection, schema: Schema, now: Print, explain: Explain
+) -> SchemaChange | Sighting | None:
     text = now.dumps()
     if text == schema.fingerprint:
         return None
@@ -115,23 +125,10 @@ def _compare(connection: Connection, schema: Schema, now: Print) -> SchemaChange
     before = orjson.loads(schema.fingerprint)
     if before["table"] != now.oid:
         return SchemaChange(schema.table, "it was dropped and made anew")
-    columns = now.columns or {}
-    if reshaped := _reshaped(schema, columns):
-        return SchemaChange(schema.table, reshaped)
+    if change := explain(connection, schema, now.oid):
+        return change
     told = [*_rewritten(before, now), *_parted(connection, before["parts"], now.parts or {})]
     return Sighting(schema.table, text, " and ".join(told))
-
-
-def _reshaped(schema: Schema, columns: Mapping[str, tuple[int, int, str]]) -> str:
-    """How the columns differ from the schema's in what the log carries; '' when they do not."""
-    parts = [f"column {name} was added" for name in columns if name not in schema.names]
-    parts += [f"column {name} was dropped" for name in schema.names if name not in columns]
-    parts += [
-        f"the type of column {column.name} changed to {columns[column.name][2]}"
-        for column in schema.stored
-        if column.name in columns and columns[column.name][2] != wanted(column.type, SYSTEM)
-    ]
-    return " and ".join(parts)
 
 
 def _rewritten(before: Mapping[str, Any], now: Print) -> list[str]:

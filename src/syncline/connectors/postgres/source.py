@@ -18,15 +18,15 @@ from ... import failpoints
 from ...connector import Notice
 from ...errors import Refused, Transient
 from ...model import Batch, Lag, Position, Problem, Schema, SchemaChange, Sighting, Writer
-from . import fingerprint, problems, slot, transactions
+from . import evolve, fingerprint, problems, slot, transactions
 from .catalog import Member
 from .connection import Connection, rehearsed, translated
 from .cutter import Cutter
+from .evolve import Told
 from .lsn import format_lsn, parse_lsn
 from .pgoutput import Relation
 from .replication import LogStream, ServerError
 from .store import PostgresStore
-from .types import SYSTEM, wanted
 
 # How often the walsender is asked for its position while a given one is waited for, and how long a slot
 # that is held is waited for before its holder is ended: one that has just closed needs a moment.
@@ -149,9 +149,10 @@ class PostgresSource(PostgresStore):
         return format_lsn(ceiling)
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
-        """By the fingerprints of the room's `fingerprint`."""
+        """By the fingerprints of the room's `fingerprint`, and what `evolve` makes of new ones."""
         with self._mapped("look at", self.name) as session:
-            return fingerprint.inspect(session, {self._member(schema): schema for schema in tables})
+            members = {self._member(schema): schema for schema in tables}
+            return fingerprint.inspect(session, members, evolve.explain)
 
     def compare(self, a: Position, b: Position) -> int:
         """By log sequence number."""
@@ -300,9 +301,11 @@ class PostgresSource(PostgresStore):
         if publication is None:
             raise slot.gap(stream, f"publication {stream} is gone")
         for member, schema in members.items():
-            if member not in publication.tables:
-                why = f"it is no longer published: dropped, renamed or taken out of publication {stream}"
-                cutter.stop(schema.table, why)
+            if member in publication.tables:
+                continue
+            anew = [seen for seen in self.inspect([schema]) if isinstance(seen, SchemaChange)]
+            why = f"it is no longer published: dropped, renamed or taken out of publication {stream}"
+            cutter.stop(schema.table, anew[0].description if anew else why, lasting=not anew)
 
     @contextlib.contextmanager
     def _told_by_server(self, stream: str) -> Iterator[None]:
@@ -316,19 +319,17 @@ class PostgresSource(PostgresStore):
             kind = psycopg.errors.lookup(error.sqlstate)
             raise translated(kind(error.message), "follow", f"stream {stream}", self._address) from None
 
-    def _judge(self, schema: Schema, relation: Relation) -> str:
-        """Compare the types that the log tells with the schema's, by the server's own names of types."""
-        told = [column for column in relation.columns if column.name in schema.names]
-        query = "SELECT format_type(oid, modifier) FROM unnest(%s::oid[], %s::int[]) AS t (oid, modifier)"
-        with self._mapped("look at", f"the types of table {schema.table}") as session, session.transaction():
+    def _judge(self, schema: Schema, relation: Relation) -> SchemaChange | None:
+        """What became of the columns, in one snapshot of the catalog as it is by now."""
+        told = [Told(c.name, c.type_oid, c.type_modifier) for c in relation.columns]
+        with (
+            self._mapped("look at", f"the columns of table {schema.table}") as session,
+            session.transaction(),
+        ):
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # The catalog's own search path: names come out as they did for the schema.
             session.execute("SET LOCAL search_path = pg_catalog")
-            values = [column.type_oid for column in told], [column.type_modifier for column in told]
-            names = [name for (name,) in session.execute(query, values)]
-        for column, name in zip(told, names, strict=True):
-            if name != wanted(schema.column(column.name).type, SYSTEM):
-                return f"the type of column {column.name} changed to {name}"
-        return ""
+            return evolve.explain(session, schema, relation.id, told)
 
 
 def _log_end(session: Connection) -> int:

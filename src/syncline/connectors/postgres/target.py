@@ -11,8 +11,19 @@ from psycopg import sql
 
 from ...connector import Capabilities, Claim
 from ...errors import Corruption, NeedsOperator, Transient
-from ...model import Key, Mark, Parked, Problem, Schema, Severity, SpanRecord, TableName, TableState
-from . import ddl, fit, indexes, ledger, omissions, problems, swap, unique
+from ...model import (
+    Key,
+    Mark,
+    Parked,
+    Problem,
+    Schema,
+    SchemaChange,
+    Severity,
+    SpanRecord,
+    TableName,
+    TableState,
+)
+from . import alter, ddl, fit, indexes, ledger, omissions, problems, swap, unique
 from .apply import PostgresApply
 from .catalog import Member
 from .connection import Connection
@@ -345,6 +356,17 @@ class PostgresTarget(PostgresStore):
             self._uniques[member] = unique.find(self._session(), member, key)
         return self._uniques[member]
 
+    def alter(self, state: TableState, change: SchemaChange) -> bool:
+        """Alter a table in the session's open transaction, and forget what was known of it: staging tables
+        have the old types."""
+        member = self.member_of(state)
+        done = alter.alter(self._session(), state, change, member, self._namespace)
+        if done:
+            self._uniques.pop(member, None)
+            self._session().execute("DISCARD TEMP")
+            self.stages = set()
+        return done
+
     def _enter(self, claim: Claim) -> None:
         """Name the session after the stream, so that a later worker finds it (Race 12)."""
         with self._mapped("write for", f"stream {claim.stream}"):
@@ -384,15 +406,4 @@ def _make_table(connection: Connection, schema: Schema, member: Member) -> None:
             connection.execute(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(sql.SQL(enum.name), labels))
     connection.execute(ddl.create_table(schema, sql.Identifier(*member)))
     for column in ddl.carried(schema):
-        expression = ddl.default_of(column, schema.system)
-        if not expression:
-            continue
-        statement = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
-            sql.Identifier(*member), sql.Identifier(column.name), sql.SQL(expression)
-        )
-        # A default may call what is not here. No row of the stream needs it: each comes with all its cells.
-        try:
-            with connection.transaction():
-                connection.execute(statement)
-        except (psycopg.errors.ProgrammingError, psycopg.errors.DataError):
-            continue
+        alter.set_default(connection, column, schema.system, member)

@@ -10,8 +10,21 @@ from typing import Any, Self
 
 from ...connector import Claim
 from ...errors import Unfit
-from ...model import Identity, Key, Mark, Parked, Position, Rows, Span, TableName, TableState, Type
+from ...model import (
+    Identity,
+    Key,
+    Mark,
+    Parked,
+    Position,
+    Rows,
+    SchemaChange,
+    Span,
+    TableName,
+    TableState,
+    Type,
+)
 from . import ledger
+from .alter import alter
 from .catalog import unique_indexes
 from .codec import encode
 from .connection import Connection, quote
@@ -84,6 +97,10 @@ class SqliteApply:
         """DELETE without a condition: one statement, of this transaction."""
         for state in states:
             self._db.execute(f"DELETE FROM {quote(_name(state))}")
+
+    def alter(self, state: TableState, change: SchemaChange) -> bool:
+        """ALTER TABLE, which is part of the transaction here."""
+        return alter(self._db, state, change, _name(state))
 
     def record(self, states: Sequence[TableState]) -> None:
         """Store the states of these tables."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
-from ...errors import NeedsOperator, Refused
+from ...errors import NeedsOperator, Refused, Transient
 from ...model import Batch, Lag, Position, Problem, Schema, SchemaChange, Severity, Sighting, Writer
 from . import problems
 from .connection import Connection
@@ -15,7 +15,7 @@ from .log import LogReader, shape_changed
 from .meta import drop_meta, restore_journal, write_meta
 from .position import number_of, proves, read_end
 from .store import SqliteStore
-from .triggers import ATTACHED, LOG, READERS, create_log, drop_log, unwatch, watch
+from .triggers import ATTACHED, LOG, READERS, create_log, drop_log, triggers_missing, unwatch, watch
 
 _RELEASE_ROWS = 2_000  # a piece of pruning holds the write lock for milliseconds
 
@@ -33,7 +33,7 @@ class SqliteSource(SqliteStore):
     def attach(self, stream: str, tables: Sequence[Schema], notice: Notice) -> bool:
         """Triggers for these tables and a reader's row for the stream, in one transaction; it waits for
         the writer. Refused for a file that cannot be written or cannot be in WAL mode, where readers and
-        writers would block each other, and for a table that is not there as `tables` says."""
+        writers would block each other. Transient for a table that is not as `tables` says by now."""
         if fault := self._read_only_fault():
             raise fault
         journal = str(self._db.value("PRAGMA journal_mode"))
@@ -50,7 +50,7 @@ class SqliteSource(SqliteStore):
             for schema in tables:
                 changed = shape_changed(self._db, schema)
                 if changed:
-                    raise Refused("attach", f"{schema.table} of {self.name}", changed, "run again")
+                    raise Transient("attach", f"{schema.table} of {self.name}", changed)
                 watch(self._db, schema)
                 self._db.execute(
                     f"INSERT OR IGNORE INTO {ATTACHED} VALUES (?, ?)", (stream, schema.table.name)
@@ -168,8 +168,15 @@ class SqliteSource(SqliteStore):
         return read_end(self._db)
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
-        """Nothing: triggers and shapes are looked at with the log."""
-        return ()
+        """By the tables' columns and the triggers that are to be there."""
+        if not self._db.has(LOG):
+            return ()
+        with self._db.snapshot():
+            found = {
+                schema.table: shape_changed(self._db, schema) or triggers_missing(self._db, schema)
+                for schema in tables
+            }
+        return [SchemaChange(table, why) for table, why in found.items() if why]
 
     def compare(self, a: Position, b: Position) -> int:
         """By number."""

@@ -182,6 +182,15 @@ def _default(system: str, column: Column) -> str:
     return ""
 
 
+def added_column(schema: Schema, column: Column) -> str:
+    """What follows ADD COLUMN. Of a default only a constant may stand there, and without one no NOT NULL."""
+    line = f"{quote(column.name)} {spell(declare(column.type))}".rstrip()
+    default = _default(schema.system, column)
+    if not default or default.startswith("(") or default.upper().startswith("CURRENT"):
+        return line
+    return line + ("" if column.nullable else " NOT NULL") + f" DEFAULT {default}"
+
+
 def _reference(foreign: ForeignKey) -> str:
     line = f"FOREIGN KEY ({', '.join(map(quote, foreign.columns))})"
     line += (

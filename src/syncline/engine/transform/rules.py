@@ -86,6 +86,12 @@ class Rules:
     function: str = ""
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
+    @property
+    def named(self) -> dict[str, None]:
+        """The source's columns that they name, in order."""
+        names = [*(self.columns or ()), *self.exclude_columns, *self.rename_columns, *self.mask, *self.cast]
+        return dict.fromkeys(names)
+
     def told(self) -> str:
         """The rules as text: another text is another transformation. A secret is not in it."""
         members: dict[str, Any] = {}

@@ -82,6 +82,11 @@ class Shape:
         columns = tuple(column for column in self.origin.stored if column.name in needed)
         return replace(self.origin, columns=columns, indexes=(), foreign_keys=())
 
+    @property
+    def is_opaque(self) -> bool:
+        """Whether a Python function decides what comes of rows, so that nothing else can tell."""
+        return self._function is not None
+
     def untouched(self) -> frozenset[str]:
         """The source's columns that no rule looks at."""
         if self._function is not None:

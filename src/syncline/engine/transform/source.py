@@ -98,10 +98,15 @@ class TransformedSource:
         return self._source.ceiling()
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
-        """What the source's catalog says of its tables, by the names that they have here."""
-        names = {_origin(schema).table: schema.table for schema in tables}
+        """What the source's catalog says of its tables, by the names and shapes that they have here."""
+        known = {_origin(schema).table: schema for schema in tables}
         seen = self._source.inspect([_origin(schema) for schema in tables])
-        return [replace(each, table=names[each.table]) for each in seen]
+        return [
+            self._reshaped(each, known[each.table])
+            if isinstance(each, SchemaChange)
+            else replace(each, table=known[each.table].table)
+            for each in seen
+        ]
 
     def check(
         self, stream: str, tables: Sequence[Schema], *, begun: bool, deep: bool = False
@@ -227,14 +232,39 @@ class TransformedSource:
             segments = [self._segment(segment, by_origin) for segment in batch.segments]
             yield replace(batch, segments=tuple(segment for segment in segments if segment is not None))
 
-    def _segment(self, segment: Segment, by_origin: Mapping[TableName, Schema]) -> Segment | None:
+    def _reshaped(self, change: SchemaChange, schema: Schema) -> SchemaChange:
+        """A change of the source's table as the rules let it through. One that takes away what they name is
+        lasting; of one whose added cells they change only a copy tells what comes of it."""
+        change = replace(change, table=schema.table)
+        if schema.transformed is None or change.schema is None:
+            return change
+        rules, old = self._rules_of(change.schema.table), schema.transformed.origin
+        if lost := sorted(rules.named.keys() & (set(old.names) - set(change.schema.names))):
+            why = f"{change.description}, and its rules name column {', '.join(lost)}"
+            return SchemaChange(schema.table, why, lasting=True)
+        try:
+            shape = self._shaped(change.schema)
+        except Refused as error:
+            return SchemaChange(schema.table, f"{change.description}, and {error.reason}", lasting=True)
+        made = replace(shape.schema, fingerprint=change.schema.fingerprint)
+        free = shape.untouched() & set(made.names)
+        added = [name for name in (change.fill.columns if change.fill else ()) if name in made.names]
+        if not free.issuperset(added) or shape.is_opaque:
+            return replace(change, schema=None)
+        renamed = {a: b for a, b in change.renamed.items() if a in schema.names and b in made.names}
+        fill = change.fill.select(added) if change.fill and added else None
+        return replace(change, schema=made, renamed=renamed, fill=fill)
+
+    def _segment(self, segment: Segment, by_origin: dict[TableName, Schema]) -> Segment | None:
         if isinstance(segment, Truncate):
             return replace(segment, tables=tuple(by_origin[table].table for table in segment.tables))
         schema = by_origin[segment.table]
+        if isinstance(segment, SchemaChange):
+            change = self._reshaped(segment, schema)
+            by_origin[segment.table] = change.schema or schema
+            return change
         if schema.transformed is None:
             return segment
-        if isinstance(segment, SchemaChange):
-            return replace(segment, table=schema.table)
         made: Changes = self._shape(schema).changes(segment)
         return made if made.count or made.after.refused else None
 
@@ -284,8 +314,7 @@ class TransformedSource:
 def _refuse_unknown_columns(pattern: str, rules: Rules, meant: Sequence[Schema]) -> None:
     """A column that rules name must be there; in one of its tables at least where a glob names them."""
     known = sorted({name for schema in meant for name in schema.names})
-    named = [*(rules.columns or ()), *rules.exclude_columns, *rules.rename_columns, *rules.mask, *rules.cast]
-    for name in named:
+    for name in rules.named:
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:8])}"

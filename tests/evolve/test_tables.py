@@ -1,0 +1,130 @@
+"""Tables that come, go or are replaced at a PostgreSQL source while a run follows."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from syncline.engine import arrivals
+from syncline.engine import stream as engine_stream
+from tests.conftest import Databases
+from tests.oracle.compare import compare
+from tests.runs import Following, Notices, execute, value, wait_for
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_stream, "CATALOG_SECONDS", 0.3)
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.3)
+
+
+@pytest.fixture
+def pair(postgres_database: Databases, postgres_b_database: Databases) -> tuple[str, str]:
+    source, target = postgres_database(), postgres_b_database()
+    execute(
+        source,
+        "CREATE TABLE t (id int PRIMARY KEY, a text)",
+        "INSERT INTO t SELECT g, 'a' || g FROM generate_series(1, 20) g",
+    )
+    return source, target
+
+
+def states(target: str) -> dict[str, str]:
+    with suppress(psycopg.errors.UndefinedTable), psycopg.connect(target) as connection:
+        return dict(connection.execute("SELECT name, state FROM syncline.tables").fetchall())
+    return {}
+
+
+def equal(source: str, target: str, *tables: str) -> bool:
+    path = "?options=-csearch_path%3Dpublic"
+    return compare(source + path, target + path, tables) == []
+
+
+def test_a_new_table_is_added_beside_the_others(pair: tuple[str, str]) -> None:
+    source, target = pair
+    with Following(source, target, exclude=["*_log"]) as following:
+        wait_for(lambda: states(target) == {"t": "live"}, "the first copy")
+        execute(
+            source,
+            "CREATE TABLE u (id int PRIMARY KEY, t int REFERENCES t)",
+            "INSERT INTO u SELECT g, g FROM generate_series(1, 9) g",
+            "CREATE TABLE a_log (id int PRIMARY KEY)",
+            "CREATE TABLE keyless (id int)",
+        )
+        wait_for(lambda: states(target) == {"t": "live", "u": "live"}, "the new table")
+        execute(source, "UPDATE u SET t = 1", "DELETE FROM t WHERE id > 9")
+        wait_for(lambda: equal(source, target, "t", "u"), "its changes")
+        # What had no key is looked at again.
+        execute(source, "ALTER TABLE keyless ADD PRIMARY KEY (id)", "INSERT INTO keyless VALUES (1)")
+        wait_for(lambda: states(target).get("keyless") == "live", "the table with a key")
+        assert following.error is None
+    assert "a_log" not in states(target)
+
+
+def test_a_new_table_that_cannot_be_taken_in_is_named_once(pair: tuple[str, str]) -> None:
+    source, target = pair
+    heard = Notices()
+    execute(target, "CREATE TABLE u (id int PRIMARY KEY)", "INSERT INTO u VALUES (99)")
+    with Following(source, target, observer=heard) as following:
+        wait_for(lambda: states(target) == {"t": "live"}, "the first copy")
+        execute(source, "CREATE TABLE u (id int PRIMARY KEY)", "INSERT INTO u VALUES (1)")
+        execute(source, "CREATE TABLE v (id int PRIMARY KEY)", "INSERT INTO v VALUES (1)")
+        wait_for(lambda: states(target) == {"t": "live", "v": "live"}, "the other new table")
+        execute(source, "UPDATE t SET a = 'after'")
+        wait_for(lambda: equal(source, target, "t", "v"), "changes")
+        assert following.error is None
+    assert value(target, "SELECT array_agg(id) FROM u") == [99]
+
+
+def test_frozen_no_table_is_added(pair: tuple[str, str]) -> None:
+    source, target = pair
+    with Following(source, target, schema="freeze") as following:
+        wait_for(lambda: states(target) == {"t": "live"}, "the first copy")
+        execute(source, "CREATE TABLE u (id int PRIMARY KEY)")
+        execute(source, "ALTER TABLE t ADD x int DEFAULT 7")
+        wait_for(lambda: states(target) == {"t": "failed"}, "the stop")
+        assert following.error is None
+    detail = str(value(target, "SELECT detail FROM syncline.tables WHERE name = 't'"))
+    assert detail == "column x was added; copy it anew with --replace --tables 't'"
+
+
+def test_a_table_dropped_and_made_anew_is_copied_anew(pair: tuple[str, str]) -> None:
+    source, target = pair
+    with Following(source, target) as following:
+        wait_for(lambda: states(target) == {"t": "live"}, "the first copy")
+        execute(
+            source,
+            "DROP TABLE t",
+            "CREATE TABLE t (id int PRIMARY KEY, b int)",
+            "INSERT INTO t VALUES (1, 2)",
+        )
+        wait_for(lambda: states(target) == {"t": "live"} and equal(source, target, "t"), "the new table")
+        execute(source, "INSERT INTO t VALUES (2, 3)")
+        wait_for(lambda: equal(source, target, "t"), "its changes")
+        assert following.error is None
+
+
+STOPPED = {
+    "key changed": ("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, a)",),
+    "identity": ("ALTER TABLE t REPLICA IDENTITY NOTHING",),
+    "renamed": ("ALTER TABLE t RENAME TO gone",),
+}
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_what_cannot_be_followed_stops_its_table_by_name(pair: tuple[str, str], case: str) -> None:
+    source, target = pair
+    execute(source, "CREATE TABLE other (id int PRIMARY KEY)")
+    with Following(source, target, tables=["t", "other"]) as following:
+        wait_for(lambda: states(target) == {"t": "live", "other": "live"}, "the first copy")
+        execute(source, *STOPPED[case], "INSERT INTO other VALUES (1)")
+        table = "gone" if case == "renamed" else "t"
+        execute(source, f"INSERT INTO {table} VALUES (100, 'x')")
+        wait_for(lambda: states(target) == {"t": "failed", "other": "live"}, "the stop")
+        wait_for(lambda: equal(source, target, "other"), "the other table")
+        assert following.error is None
+    assert str(value(target, "SELECT detail FROM syncline.tables WHERE name = 't'")).endswith(
+        "copy it anew with --replace --tables 't'"
+    )
