@@ -102,7 +102,7 @@ def test_in_a_terminal_it_asks(tmp_path: Path) -> None:
     assert process.returncode == 0, err
     assert "FROM" in err
     assert "TO" in err
-    assert out.endswith("now: syncline run\n")
+    assert out.endswith("now: syncline check shop, then syncline run\n")
     assert place.exists()
 
 

@@ -34,6 +34,13 @@ def test_equal_tables_are_one_sentence() -> None:
     )
 
 
+def test_the_speed_of_a_run_that_went_on_is_its_own() -> None:
+    late = table("a", Verdict.EQUAL, 900_000)
+    late.rows_before = 899_000
+    assert late.rows_per_second == 500.0
+    assert "900,000         0       2.0      500" in shown(report(late))
+
+
 def test_what_is_not_equal_is_named_with_the_way_out() -> None:
     text = shown(
         report(

@@ -149,3 +149,20 @@ def test_the_published_schema_is_the_one_of_the_code() -> None:
     assert described.keys() >= {"from", "to", "schema"}
     assert all(key.get("description") or "$ref" in key for key in described.values())
     assert Configuration.model_config["extra"] == "forbid"
+
+
+def test_a_path_starts_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a command reads it that was started somewhere else."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    place = folder / "syncline.toml"
+    place.write_text(
+        '[stores]\nshop = "sqlite:///shop.db?timeout=5"\nkept = "file:secret"\nold = "sqlite:////a.db"\n'
+    )
+    project = open_project(place)
+    assert project.reference("shop") == f"sqlite:///{folder}/shop.db?timeout=5"
+    assert project.reference("kept") == f"file:{folder}/secret"
+    assert project.reference("old") == "sqlite:////a.db"
+    assert project.reference("env:X") == "env:X"
+    monkeypatch.chdir(folder)
+    assert project.reference("shop") == "sqlite:///shop.db?timeout=5"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from ..engine.check import End, Findings, Found
@@ -75,7 +76,8 @@ def _show_store(problems: Sequence[Found], console: Console) -> None:
 def _show_problem(found: Found, console: Console, indent: str) -> None:
     problem = found.problem
     sign, style = _SIGNS[problem.severity]
-    console.print(Text.assemble(indent, (sign, style), " ", figures.printable(problem.reason)))
+    reason = Text.assemble((sign, style), " ", figures.printable(problem.reason))
+    console.print(Padding(reason, (0, 0, 0, len(indent)), expand=False))
     statement = problem.statement
     if not problem.remedy:
         return
@@ -90,7 +92,8 @@ def _show_problem(found: Found, console: Console, indent: str) -> None:
             line.append(f"  -- {figures.printable(told)}", style="dim")
         console.print(line, soft_wrap=True)
     else:
-        console.print(Text(f"{indent}  {figures.printable(before)}", style="dim"))
+        remedy = Text(figures.printable(before), style="dim")
+        console.print(Padding(remedy, (0, 0, 0, len(indent) + 2), expand=False))
 
 
 def closing(findings: Findings) -> str:

@@ -122,7 +122,7 @@ def _text(one: str, two: str, references: dict[str, str], fine: list[str], left_
             f"#   {_commented(f'{table}: {reason}')}"
             for table, reason in list(left_out.items())[:_SHOWN_TABLES]
         ]
-    return "\n".join([*lines, *_REST.format(name=one).splitlines(), ""])
+    return "\n".join([*lines, "", *_REST.format(name=one).splitlines(), ""])
 
 
 _REST = """\

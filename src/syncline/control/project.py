@@ -78,8 +78,13 @@ class Project:
         return {name: there[name] for name in asked or there}
 
     def reference(self, end: str) -> str:
-        """The reference that `from` or `to` means."""
-        return self.configuration.stores.get(end, end)
+        """The reference that `from` or `to` means; a path in it is made one from here."""
+        reference = self.configuration.stores.get(end, end).strip()
+        for prefix in ("sqlite:///", "file:"):
+            path = reference.removeprefix(prefix)
+            if path != reference and not path.startswith(("/", "~", ":", "?")) and self.folder != Path.cwd():
+                return f"{prefix}{self.folder / path}"
+        return reference
 
 
 def find_configuration(path: Path | None) -> Path:

@@ -195,5 +195,6 @@ def _unfit(source: Source, schema: Schema) -> Iterator[Problem]:
         if rows.refused and not first:
             first = rows.refused[0].reason
     if count:
-        why = f"{count:,} rows would be parked: {first}"
+        noun = "row" if count == 1 else "rows"
+        why = f"{count:,} {noun} would be parked: {first}"
         yield Problem.about(Severity.WARN, schema.table, why, "mend the values at the source")

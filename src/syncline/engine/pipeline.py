@@ -126,7 +126,7 @@ class Pipeline:
         gone = self._no_longer_chosen(tables.values())
         tables = {table: state for table, state in tables.items() if table not in gone}
         asked = target.asked_anew(name) if known else ()
-        plan = make_plan(source, target, tables, self._options, asked=asked)
+        plan = make_plan(source, target, tables, self._options, asked=asked, notice=self._observer.notice)
         self._asked = {new.schema.table for new in plan.new} & set(asked)
         refuse_shared(name, here, target, [new.schema.table for new in plan.new], self._options)
         self._tell(plan, target)
@@ -419,11 +419,12 @@ class Pipeline:
         wanted = digest(source, source, target, schema)
         goal = source.ceiling()
         if digest(target, source, target, schema) != wanted:
+            remedy = self._options.remedy(schema.source_table if self._options.pipeline else None)
             raise NeedsOperator(
                 "sync",
                 f"table {schema.table}",
-                f"{target.name} holds other rows since it changed while it was compared",
-                "run again when it is quiet, or use --replace",
+                f"it was written to while it was compared with the rows that {target.name} holds already",
+                f"run again when it is quiet, or use {remedy}",
             )
         return replace(state, state=State.CATCHING_UP, goal=goal)
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..connector import Source, Target
+from ..connector import Notice, Source, Target
 from ..errors import Refused
 from ..model import Schema, Sighting, State, TableName, TableState
 from ..verify.compare import Finding, compare_at_rest
@@ -55,6 +55,7 @@ def make_plan(
     options: Options,
     refuse: Refuse = raise_at_once,
     asked: Collection[TableName] = (),
+    notice: Notice = lambda text: None,
 ) -> Plan:
     """Plan a run over what both catalogs say; `tables` are those that the stream has, in their states, and of
     those that it has not yet the `asked` ones give up the rows that the target holds.
@@ -98,7 +99,7 @@ def make_plan(
         else:
             plan.skipped[schema.table] = reasons
     _refuse_collisions(target, [*fit, *(state.schema for state in known.values())], refuse)
-    plan.new = [*anew, *_place(source, target, fit, options, refuse, asked)]
+    plan.new = [*anew, *_place(source, target, fit, options, refuse, asked, notice)]
     if not (plan.new or known or fit) and (plan.skipped or not found):
         first = next(iter(plan.skipped.items()), None)
         told = f"none of its tables can be synced: {first[0]}: {'; '.join(first[1])}" if first else ""
@@ -256,6 +257,7 @@ def _place(
     options: Options,
     refuse: Refuse,
     asked: Collection[TableName],
+    notice: Notice,
 ) -> list[NewTable]:
     """How each new table comes to the target."""
     existing = {schema.table for schema in target.discover()}
@@ -263,7 +265,7 @@ def _place(
     for schema in schemas:
         try:
             chosen = replace(options, replace=options.replace or schema.table in asked)
-            new.append(_placed(source, target, schema, existing, chosen))
+            new.append(_placed(source, target, schema, existing, chosen, notice))
         except Refused as error:
             refuse(schema.table, [error])
     return new
@@ -275,6 +277,7 @@ def _placed(
     schema: Schema,
     existing: Collection[TableName],
     options: Options,
+    notice: Notice,
 ) -> NewTable:
     """How one new table comes to the target; Refused when it cannot."""
     subject = f"table {schema.table}"
@@ -289,6 +292,7 @@ def _placed(
         raise Refused("sync", subject, f"the target's table differs: {why}", remedy)
     if not target.holds_rows(schema):
         return NewTable(schema)
+    notice(f"comparing table {schema.source_table} with the rows that {target.name} holds already")
     if compare_at_rest(source, target, [schema])[schema.table] is Finding.EQUAL:
         return NewTable(schema, adopted=True)
     raise Refused(

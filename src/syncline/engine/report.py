@@ -81,6 +81,7 @@ class Options:
 @dataclass(slots=True)
 class TableReport:
     """One table's line of the final report; `seconds` from the first of its spans to the last copied row.
+    `rows_before` of its rows were copied by an earlier run that this one goes on from.
     `source` is the table's name there where it is carried under another."""
 
     table: TableName
@@ -91,6 +92,7 @@ class TableReport:
     seconds: float = 0.0
     detail: str = ""
     source: TableName | None = None
+    rows_before: int = 0
 
     @property
     def name(self) -> TableName:
@@ -99,8 +101,8 @@ class TableReport:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows copied a second; 0 when none were."""
-        return self.rows_copied / self.seconds if self.seconds else 0.0
+        """Rows that this run copied a second; 0 when it copied none."""
+        return (self.rows_copied - self.rows_before) / self.seconds if self.seconds else 0.0
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ class Tally:
         self._observer = observer
         self._lock = threading.Lock()
         self._rows: dict[TableName, int] = {}
+        self._before: dict[TableName, int] = {}
         self._changes: dict[TableName, int] = {}
         self._begun: dict[TableName, float] = {}
         self._ended: dict[TableName, float] = {}
@@ -27,6 +28,7 @@ class Tally:
         now = time.monotonic()
         for table in report.tables:
             table.rows_copied = self._rows.get(table.table, 0)
+            table.rows_before = self._before.get(table.table, 0)
             table.changes_applied = self._changes.get(table.table, 0)
             if table.table in self._begun:
                 table.seconds = self._ended.get(table.table, now) - self._begun[table.table]
@@ -57,6 +59,7 @@ class Tally:
         """See Observer."""
         with self._lock:
             self._rows[table] = rows
+            self._before[table] = rows
             self._observer.resumed(table, rows)
 
     def copied(self, table: TableName, rows: int, nbytes: int) -> None:

@@ -56,7 +56,7 @@ def init(
         typer.echo(
             f"put that store's URL into the environment variable {variable}: the file holds no password"
         )
-    typer.echo("now: syncline run")
+    typer.echo(f"now: syncline check {draft.pipeline}, then syncline run")
     return 0
 
 

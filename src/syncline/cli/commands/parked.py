@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..chosen import Config, Json
-from ..figures import printable
+from ..figures import counted, printable
 from ..output import write_json
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def retry(words: Words, config: Config = None) -> int:
     from ...control.parked import retry as ask
 
     count = ask(*_meant(words, "retry", config))
-    typer.echo(f"{count:,} parked keys will be tried again by the running sync, or by the next")
+    typer.echo(f"{counted(count, 'parked key')} will be tried again by the running sync, or by the next")
     return 0
 
 
@@ -89,7 +89,7 @@ def drop(words: Words, config: Config = None) -> int:
     from ...control.parked import drop as give_up
 
     count = give_up(*_meant(words, "drop", config))
-    typer.echo(f"{count:,} parked keys are given up; verdicts count their rows again")
+    typer.echo(f"{counted(count, 'parked key')} given up; verdicts count their rows again")
     return 0
 
 

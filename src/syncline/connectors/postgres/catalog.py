@@ -294,7 +294,7 @@ def _key(table: Any, columns: Sequence[Any], indexes: Sequence[Any]) -> _Key:
         return _Key((), "", "its primary key is deferrable, and so identifies no row; make it NOT DEFERRABLE")
     if not fit:
         why = "it has no primary key and no unique index over NOT NULL columns"
-        return _Key((), "", f"{why}; add one, or leave it out with --exclude")
+        return _Key((), "", f"{why}; give it one, or exclude it")
     why = "it has no primary key, and the log names its rows by no other"
     statement = f"ALTER TABLE {_at(table)} REPLICA IDENTITY USING INDEX {quoted(fit[0].name)}"
     return _Key((), "", f"{why}; run {statement} as its owner")

@@ -157,10 +157,7 @@ def _other_key(uniques: Sequence[Unique], filled: set[str]) -> tuple[str, ...]:
 
 def _problem(schema: Schema, uniques: Sequence[Unique]) -> str:
     if not schema.key:
-        return (
-            "it has no primary key and no unique index over NOT NULL columns;"
-            f" give it one, or leave it out with --exclude {schema.table}"
-        )
+        return "it has no primary key and no unique index over NOT NULL columns; give it one, or exclude it"
     foreign = {name for unique in uniques for name in unique.collations if name.upper() not in _COLLATIONS}
     if foreign:
         return f"its index uses the collation {sorted(foreign)[0]}, which only the application has"
