@@ -103,7 +103,7 @@ def test_an_operators_matter_raises_an_alarm_also_once(room: Room) -> None:
     (alarm,) = told(out)
     assert (alarm["kind"], alarm["event"], alarm["pipeline"]) == ("operator", "raised", "orders")
     assert "holds other rows in orders" in alarm["message"]
-    assert "--replace" in alarm["remedy"]
+    assert "syncline resync orders" in alarm["remedy"]
 
 
 def test_an_alarm_command_that_hangs_stops_nothing(room: Room) -> None:

@@ -143,6 +143,8 @@ class _Link:
                     self._closed.wait(self._proxy.delay_seconds)
                 while self._proxy.held(way) and not self._closed.is_set():
                     self._closed.wait(POLL_SECONDS)
+                if self._closed.is_set():
+                    return  # reset: what was held never arrives
                 sink.sendall(data)
             # In order for what one side said last to arrive, the end is passed on and not made a reset.
             while self._proxy.held(way) and not self._closed.is_set():
