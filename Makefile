@@ -1,6 +1,7 @@
 # make demo        see it work: two SQLite files, a writer at work, shown equal (needs Python >= 3.11 only)
 # make test        the whole suite on private real servers; installs what it needs
 # make check       style, types and the import rule
+# make docs        the documentation as a site, in site/; nothing in it is fetched from elsewhere
 # make deep-crash  the crash test with its full figures (about 15 minutes)
 # make deep-mutations  break promises on purpose, and see tests fail
 # make deep-big    memory and Ctrl-C with snapshots and transactions of 5 million rows (about 10 minutes)
@@ -16,7 +17,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check deep-crash deep-mutations deep-big deep-idle deep-types deep-service bench clean
+.PHONY: demo test check docs deep-crash deep-mutations deep-big deep-idle deep-types deep-service bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/syncline demo
@@ -29,6 +30,10 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/ready
+	$(BIN)/python -m tools.pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 deep-crash: $(VENV)/ready
 	$(BIN)/python -m tests.crash deep
@@ -53,7 +58,7 @@ bench: $(VENV)/ready
 
 clean:
 	if [ -x $(BIN)/python ]; then $(BIN)/python -m services down; fi
-	rm -rf $(VENV) .services .demo .deep build dist src/*.egg-info src/syncline/kernels/*.so
+	rm -rf $(VENV) .services .demo .deep site build dist src/*.egg-info src/syncline/kernels/*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # What a user gets. Editable, so that the sources are what runs, but for the kernels: those are compiled.

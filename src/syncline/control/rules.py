@@ -45,20 +45,38 @@ class PartialMask(_Section):
 
 
 class TableRules(_Section):
-    """A section `[pipelines.NAME.tables."TABLE"]`; `rules()` makes it the engine's."""
+    """What becomes of a table on its way; the key is its name at the source, or a glob."""
 
-    rename: Name | None = None
-    columns: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    exclude_columns: tuple[Name, ...] = ()
-    rename_columns: Mapping[Name, Name] = Field(default_factory=dict)
-    where: Name | None = None
-    mask: Mapping[Name, Literal["null"] | HashMask | FixedMask | PartialMask] = Field(default_factory=dict)
-    constants: Mapping[Name, Value] = Field(default_factory=dict)
-    cast: Mapping[Name, Name] = Field(default_factory=dict)
-    deletes: Literal["apply", "mark", "ignore"] = "apply"
-    deleted_at: Name = "_deleted_at"
-    synced_at: Name | None = None
-    transform: Name | None = None
+    rename: Name | None = Field(default=None, description="The table's name at the target.")
+    columns: tuple[Name, ...] | None = Field(
+        default=None, min_length=1, description="Only these columns, those of the key among them."
+    )
+    exclude_columns: tuple[Name, ...] = Field(default=(), description="Not these columns.")
+    rename_columns: Mapping[Name, Name] = Field(
+        default_factory=dict, description="Names of columns at the target, by those at the source."
+    )
+    where: Name | None = Field(
+        default=None, description="Only rows for which this SQL condition is true; others are deleted."
+    )
+    mask: Mapping[Name, Literal["null"] | HashMask | FixedMask | PartialMask] = Field(
+        default_factory=dict, description="What stands in place of the values of a column."
+    )
+    constants: Mapping[Name, Value] = Field(
+        default_factory=dict, description="Columns that are added, each with one value."
+    )
+    cast: Mapping[Name, Name] = Field(
+        default_factory=dict, description="The form of a column at the target: text, decimal(10,2), int64, …"
+    )
+    deletes: Literal["apply", "mark", "ignore"] = Field(
+        default="apply", description="What becomes of a row that is deleted at the source."
+    )
+    deleted_at: Name = Field(default="_deleted_at", description="The column that `mark` sets.")
+    synced_at: Name | None = Field(
+        default=None, description="A column that is added, with the time when the row was handed over."
+    )
+    transform: Name | None = Field(
+        default=None, description="A Python function over batches of rows: module:function."
+    )
 
     def rules(self) -> Rules:
         """The engine's rules. Refused for a key that is not where its reference says, or an unknown type."""
