@@ -166,7 +166,8 @@ def _kind(value: Mapping[str, Any]) -> str:
 def _errors() -> Iterator[str]:
     yield from ("# Errors and exit codes", "", _NOTE, "")
     yield "A command that goes wrong says so in one line on stderr,"
-    yield "`cannot <do what> <to what>: <why>; <what to do>`, without a password and without a traceback, and ends with a code that says what kind it was."
+    yield "`cannot <do what> <to what>: <why>; <what to do>`, without a password and without a traceback,"
+    yield "and ends with a code that says what kind it was."
     yield ""
     yield from ("| code | meaning |", "|---|---|")
     yield from (f"| {code} | {meaning} |" for code, meaning in sorted(_MEANINGS.items()))
