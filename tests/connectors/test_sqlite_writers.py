@@ -177,7 +177,7 @@ def test_a_remade_table_fails_by_name_and_the_others_go_on(path: Path, db: sqlit
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE o (id INTEGER PRIMARY KEY)"
     )
     target = path.with_name("target.db")
-    with Following(f"sqlite:///{path}", f"sqlite:///{target}"):
+    with Following(f"sqlite:///{path}", f"sqlite:///{target}", schema="freeze"):
         wait_for(
             lambda: rows(target, "SELECT count(*) FROM _syncline_tables WHERE state = 'live'") == [(2,)],
             "live",

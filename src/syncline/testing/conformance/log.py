@@ -438,8 +438,17 @@ class SourceSuite(SourceChecks, ReadingSuite):
         assert [segment.table for segment in changed][:1] == [items.table]
         assert "\n" not in changed[0].description
         segments = [s for batch in batches for s in batch.segments]
-        later = segments[segments.index(changed[0]) :]
-        assert not [s for s in later if isinstance(s, Changes) and s.table == items.table]
+        later = [
+            s
+            for s in segments[segments.index(changed[0]) :]
+            if isinstance(s, Changes) and s.table == items.table
+        ]
+        new = changed[0].schema
+        if new is None:
+            assert not later, "nothing is told in a shape that nobody knows"
+        else:
+            assert "extra" in new.names
+            assert [(s.after.columns, s.count) for s in later] == [(new.names, 1)]
         assert [told.cells["item"] for told in tell(parts, batches)] == [1, 2]
 
     def test_what_was_told_before_a_schema_change_is_not_lost(self) -> None:
