@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.runs import Following, execute, value, wait_for
+import time
 
-from .watch import live
+from tests.runs import Following, Notices, execute, value, wait_for
+
+from .watch import count, live
 
 
 def test_the_log_of_other_tables_is_released(pair: tuple[str, str]) -> None:
@@ -20,3 +22,17 @@ def test_the_log_of_other_tables_is_released(pair: tuple[str, str]) -> None:
         wait_for(lambda: int(str(value(source, held))) < 2_000_000, "the release", 60)
         position = "SELECT pg_current_wal_lsn() FROM syncline.streams WHERE position IS NOT NULL"
         assert value(target, position) is not None
+
+
+def test_sessions_that_wait_are_not_ended_for_being_idle(pair: tuple[str, str]) -> None:
+    for url in pair:
+        name = value(url, "SELECT current_database()")
+        execute(url, f"ALTER DATABASE {name} SET idle_session_timeout = '300ms'")
+    source, target = pair
+    notices = Notices()
+    with Following(source, target, tables=("t",), observer=notices):
+        live(target)
+        time.sleep(2)  # several times as long as the sessions may be idle
+        execute(source, "UPDATE t SET n = -7 WHERE id = 7")
+        wait_for(lambda: count(target, "n = -7") == 1, "the change")
+    assert notices.texts == []

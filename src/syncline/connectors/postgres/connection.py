@@ -224,6 +224,11 @@ class Sessions:
         """What cannot be asked for when the session begins, because not every server takes it."""
         with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
             connection.execute("SET client_connection_check_interval = '5s'")
+        # A session waits while a table is copied by another, or while there is nothing to apply.
+        connection.execute(
+            "SELECT set_config(name, '0', false) FROM pg_settings"
+            " WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
+        )
         # A commit that was answered must survive: the log is released after it (Promise 1).
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) "
