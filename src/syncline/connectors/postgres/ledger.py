@@ -30,7 +30,7 @@ VERSION = 1
 _MAKING = "SELECT pg_advisory_xact_lock(hashtextextended('syncline bookkeeping', 0))"
 
 _MAKE = """
-CREATE TABLE syncline.streams (
+CREATE TABLE IF NOT EXISTS syncline.streams (
     stream text PRIMARY KEY,
     version int NOT NULL,
     fence bigint NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE syncline.streams (
     removing boolean NOT NULL DEFAULT false,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE syncline.tables (
+CREATE TABLE IF NOT EXISTS syncline.tables (
     stream text NOT NULL,
     namespace text NOT NULL,
     name text NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE syncline.tables (
     detail text NOT NULL,
     PRIMARY KEY (stream, namespace, name)
 );
-CREATE TABLE syncline.spans (
+CREATE TABLE IF NOT EXISTS syncline.spans (
     stream text NOT NULL,
     namespace text NOT NULL,
     name text NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE syncline.spans (
     rows bigint,
     PRIMARY KEY (stream, namespace, name, number)
 );
-CREATE TABLE syncline.parked (
+CREATE TABLE IF NOT EXISTS syncline.parked (
     stream text NOT NULL,
     namespace text NOT NULL,
     name text NOT NULL,
@@ -72,7 +72,7 @@ CREATE TABLE syncline.parked (
     parked_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (stream, namespace, name, key)
 );
-CREATE TABLE syncline.asked (
+CREATE TABLE IF NOT EXISTS syncline.asked (
     stream text NOT NULL,
     namespace text NOT NULL,
     name text NOT NULL,
@@ -93,16 +93,22 @@ def exists(connection: Connection) -> bool:
     return row == (True,)
 
 
+def _complete(connection: Connection) -> bool:
+    """Whether there are all tables; an earlier version of Syncline has made fewer."""
+    row = connection.execute("SELECT to_regclass('syncline.asked') IS NOT NULL").fetchone()
+    return row == (True,)
+
+
 def lock(connection: Connection) -> None:
     """Until the end of the transaction nobody else makes or takes away what streams share."""
     connection.execute(_MAKING)
 
 
 def make(connection: Connection) -> None:
-    """Make the bookkeeping where there is none; nobody else makes it or takes it away until the end of
-    the transaction."""
+    """Make the bookkeeping where there is none, and what an earlier version has not made of it; nobody else
+    makes it or takes it away until the end of the transaction."""
     lock(connection)
-    if exists(connection):
+    if _complete(connection):
         return
     row = connection.execute("SELECT to_regnamespace('syncline') IS NULL").fetchone()
     if row == (True,):
@@ -365,6 +371,7 @@ def leave(connection: Connection, stream: str, tables: Sequence[TableName]) -> N
 
 def ask_anew(connection: Connection, stream: str, tables: Sequence[TableName]) -> None:
     """Store that these tables are wanted anew."""
+    make(connection)
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO syncline.asked VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
@@ -374,6 +381,8 @@ def ask_anew(connection: Connection, stream: str, tables: Sequence[TableName]) -
 
 def asked_anew(connection: Connection, stream: str) -> list[TableName]:
     """The tables that are wanted anew."""
+    if not _complete(connection):
+        return []
     query = "SELECT namespace, name FROM syncline.asked WHERE stream = %s ORDER BY 1, 2"
     rows = connection.execute(query, [stream]).fetchall()
     return [TableName(name, namespace or None) for namespace, name in rows]

@@ -311,6 +311,7 @@ class PostgresTarget(PostgresStore):
             ledger.lock(connection)
             if not ledger.exists(connection):
                 return
+            ledger.make(connection)
             known = ledger.read(connection, stream)
             self._drop_aside(connection, known.tables.values() if known else ())
             ledger.forget(connection, stream)

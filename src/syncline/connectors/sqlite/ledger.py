@@ -32,7 +32,7 @@ _KEPT = (TABLES, SPANS, PARKED, ASKED)
 
 
 def create_ledger(db: Connection) -> None:
-    """Make the bookkeeping where there is none."""
+    """Make the bookkeeping where there is none, and what an earlier version has not made of it."""
     db.execute(
         f"CREATE TABLE IF NOT EXISTS {STREAMS} (stream TEXT PRIMARY KEY, fence INTEGER NOT NULL,"
         " position TEXT, source TEXT, removing INTEGER NOT NULL DEFAULT 0)"
@@ -235,6 +235,7 @@ def change_parked(
 
 def forget_stream(db: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
+    create_ledger(db)
     for table in (STREAMS, *_KEPT):
         db.execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))
 
@@ -248,12 +249,15 @@ def leave(db: Connection, stream: str, tables: Sequence[TableName]) -> None:
 
 def ask_anew(db: Connection, stream: str, tables: Sequence[TableName]) -> None:
     """Store that these tables are wanted anew."""
+    create_ledger(db)
     insert = f"INSERT OR IGNORE INTO {ASKED} VALUES (?, ?)"
     db.execute_many(insert, [(stream, table_text(table)) for table in tables])
 
 
 def asked_anew(db: Connection, stream: str) -> list[TableName]:
     """The tables that are wanted anew."""
+    if not db.has(ASKED):
+        return []
     rows = db.rows(f"SELECT tbl FROM {ASKED} WHERE stream = ? ORDER BY tbl", (stream,))
     return [TableName.from_json(orjson.loads(table)) for (table,) in rows]
 

@@ -3,26 +3,41 @@ away with the last.
 
     uuid      the file's incarnation
     journal   the journal mode the file had before
+    version   of the forms of all tables named _syncline_…; absent where it is 1
 """
 
 from __future__ import annotations
 
 import uuid
 
+from ...errors import Corruption
 from .catalog import PREFIX
 from .connection import Connection
 from .triggers import LOG
 
 META = f"{PREFIX}meta"
 STREAMS = f"{PREFIX}streams"
+VERSION = 1
+"""A table that is only added needs no new one: it is made where it is missing."""
 
 
 def write_meta(db: Connection, journal: str) -> None:
-    """Make it where there is none, in the open transaction."""
+    """Make it where there is none, in the open transaction. Corruption for one of a newer version."""
     if db.has(META):
+        version = int(db.value(f"SELECT value FROM {META} WHERE key = 'version'") or 1)
+        if version > VERSION:
+            raise Corruption(
+                "go on with",
+                "this SQLite file",
+                f"its bookkeeping is of version {version}, and this program knows version {VERSION}",
+                "use the program that made it",
+            )
         return
     db.execute(f"CREATE TABLE {META} (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    db.execute(f"INSERT INTO {META} VALUES ('uuid', ?), ('journal', ?)", (str(uuid.uuid4()), journal))
+    db.execute(
+        f"INSERT INTO {META} VALUES ('uuid', ?), ('journal', ?), ('version', ?)",
+        (str(uuid.uuid4()), journal, VERSION),
+    )
 
 
 def read_uuid(db: Connection) -> str:

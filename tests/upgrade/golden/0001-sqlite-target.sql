@@ -1,0 +1,17 @@
+BEGIN TRANSACTION;
+CREATE TABLE _syncline_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+INSERT INTO "_syncline_meta" VALUES('uuid','254a4f85-f4b4-4a85-bf85-edb25e8c2cbc');
+INSERT INTO "_syncline_meta" VALUES('journal','delete');
+CREATE TABLE _syncline_parked (stream TEXT, tbl TEXT, key TEXT, reason TEXT NOT NULL, since TEXT NOT NULL, asked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stream, tbl, key));
+INSERT INTO "_syncline_parked" VALUES('{stream}','[null,"t"]','[2]','CHECK constraint failed: n > 0','1795571753586229.1C39A86D5850',0);
+CREATE TABLE _syncline_spans (stream TEXT, tbl TEXT, number INTEGER, span TEXT NOT NULL, rows INTEGER, PRIMARY KEY (stream, tbl, number));
+INSERT INTO "_syncline_spans" VALUES('{stream}','[null,"t"]',0,'[null,null]',2);
+CREATE TABLE _syncline_streams (stream TEXT PRIMARY KEY, fence INTEGER NOT NULL, position TEXT, source TEXT, removing INTEGER NOT NULL DEFAULT 0);
+INSERT INTO "_syncline_streams" VALUES('{stream}',1,'1795571753586230.32C4D81F09A2','{"system":"sqlite","instance":"{source}","database":"main","incarnation":"723564bf-817c-4dae-ae15-d81b06a5ea59"}',0);
+CREATE TABLE _syncline_tables (stream TEXT, tbl TEXT, schema TEXT NOT NULL, state TEXT NOT NULL, floor TEXT, goal TEXT, created INTEGER NOT NULL, aside INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (stream, tbl));
+INSERT INTO "_syncline_tables" VALUES('{stream}','[null,"t"]','{"table":[null,"t"],"columns":[{"name":"id","type":{"kind":"int64"},"nullable":false,"default":null,"generated":false,"identity":true},{"name":"n","type":{"kind":"opaque","system":"sqlite","name":"INTEGER"},"nullable":false,"default":null,"generated":false,"identity":false},{"name":"note","type":{"kind":"opaque","system":"sqlite","name":"TEXT"},"nullable":true,"default":null,"generated":false,"identity":false}],"key":["id"],"system":"sqlite","indexes":[],"foreign_keys":[],"fingerprint":""}','live','1795571753586229.1C39A86D5850','1795571753586229.1C39A86D5850',0,0,'');
+CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER NOT NULL CHECK (n > 0), note TEXT);
+INSERT INTO "t" VALUES(1,1,'one');
+INSERT INTO "t" VALUES(3,3,NULL);
+INSERT INTO "t" VALUES(4,4,'four');
+COMMIT;
