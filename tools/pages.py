@@ -1,4 +1,4 @@
-"""The pages of docs/reference that the code itself writes, and the list of decisions.
+"""The pages of docs/reference that the code itself writes, the JSON schema, and the list of decisions.
 
 python -m tools.pages      writes them; a test notices when one is old
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
@@ -21,6 +22,7 @@ from syncline.control.model import json_schema
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _NOTE = "<!-- Written by `python -m tools.pages`; change the code, not this page. -->"
 
+_FORM = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _MEANINGS = {
     0: "done; every table is equal (in a dry run: would be synced)",
     1: "done, but a table named in the report differs, was skipped, has parked keys, or kept changing too"
@@ -54,6 +56,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/configuration.md": "\n".join(_configuration()),
         DOCS / "reference/errors.md": "\n".join(_errors()),
         DOCS / "adr/index.md": "\n".join(_decisions()),
+        DOCS / "syncline.schema.json": orjson.dumps(json_schema(), option=_FORM).decode(),
     }
 
 

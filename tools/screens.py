@@ -87,8 +87,8 @@ class Terminal:
         return shown.rpartition("\n$")[0]
 
     def read(self) -> str:
-        """What stands there, lines that were wrapped for the width as they are."""
-        shown = _tmux("capture-pane", "-p", "-t", self._at)
+        """What stands there, lines that only the width has broken as one."""
+        shown = _tmux("capture-pane", "-p", "-J", "-t", self._at)
         return "\n".join(line.rstrip() for line in shown.splitlines()).rstrip()
 
     @property
@@ -194,13 +194,13 @@ def _postgres(folder: Path, url: str, one: Terminal, two: Terminal) -> dict[str,
             shown["password"] = one.run("syncline sync file:wrong-url sqlite:///pg.db")
             (folder / "syncline.toml").write_text(
                 '[stores]\nshop = "file:shop-url"\ncopy = "sqlite:///pg.db"\n'
-                '[pipelines.shop]\nfrom = "shop"\nto = "copy"\n'
+                '[pipelines.shop]\nfrom = "shop"\nto = "copy"\nschema = "freeze"\n'
             )
             two.begin("syncline run")
             two.wait(r"(live\n?.*){2}")
-            server.execute("ALTER TABLE orders ALTER COLUMN status TYPE integer USING length(status)")
+            server.execute("ALTER TABLE orders ALTER status DROP DEFAULT, ALTER status TYPE integer USING 1")
             server.execute("UPDATE orders SET status = 4 WHERE id = 1")
-            two.wait("orders: .*(failed|live.*live)")
+            two.wait("orders: failed")
             time.sleep(3)
             shown["changed"] = one.run("syncline status")
             shown["resync"] = one.run("syncline resync shop orders")
@@ -213,6 +213,8 @@ def _postgres(folder: Path, url: str, one: Terminal, two: Terminal) -> dict[str,
             two.wait(r"\$ *\Z")
             one.run("syncline remove shop")
     finally:
+        two.press("C-c")
+        time.sleep(3)
         with psycopg.connect(url, autocommit=True) as server:
             server.execute(
                 "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"

@@ -126,9 +126,12 @@ class Cutover(Pipeline):
             self._leave(main)
             notes.append(f"stream {stream} was taken away from both ends")
         else:
+            name = self._options.pipeline
+            go_on = f"syncline resume {name}" if name else "syncline sync FROM TO --follow"
+            take_away = f"syncline remove {name}" if name else "syncline sync FROM TO --remove"
             notes.append(
-                f"stream {stream} stays at both ends: `syncline sync FROM TO --follow` goes on if you do not"
-                " switch, `syncline sync FROM TO --remove` takes it away when you have"
+                f"stream {stream} stays at both ends: `{go_on}` goes on if you do not switch, `{take_away}`"
+                " takes it away when you have"
             )
         tables = f"{len(live):,} table{'' if len(live) == 1 else 's'}"
         quiet = f"nothing has changed at the source for {self._switch.quiet_seconds:g} s"
