@@ -188,6 +188,7 @@ def test_a_pipeline_by_its_name(shop: Pair, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome
     assert outcome.document["stream"] == checked.document["stream"]
     assert "switch now: 4 tables equal" in notes(outcome)
+    assert "`syncline resume shop` goes on if you do not switch" in notes(outcome)
     assert syncline("cutover", "shp", env=env).err.endswith("did you mean shop?\n")
 
 
