@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 _SOCKET = "syncline-screens"
 _COLUMNS, _LINES = 100, 44
-_MARK = re.compile(r"(<!-- screen ([\w-]+) -->\n)(.*?)(<!-- end of screen -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- screen ([\w-]+) -->\n)(.*?)(<!-- end of screen -->)", re.DOTALL)
 
 
 class Terminal:
@@ -275,7 +275,7 @@ def write(shown: dict[str, str], wanted: set[str]) -> None:
                 return mark[0]
             return f"{mark[1]}```console\n{shown[name]}\n```\n{mark[4]}"
 
-        after = _MARK.sub(block, before)
+        after = MARK.sub(block, before)
         if after != before:
             page.write_text(after)
 

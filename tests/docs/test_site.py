@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools.pages import DOCS, pages
+from tools.screens import MARK, PAGES
 
 ROOT = DOCS.parent
 
@@ -52,3 +53,10 @@ def test_a_link_of_the_front_page_is_there() -> None:
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
             assert (ROOT / target).exists(), (page, target)
+
+
+def test_every_screen_is_there() -> None:
+    """`python -m tools.screens` writes them; what they show is not judged here."""
+    found = {mark[2]: mark[3] for page in PAGES for mark in MARK.finditer(page.read_text())}
+    assert len(found) > 5
+    assert [name for name, text in found.items() if not text.startswith("```console\n$ syncline ")] == []
