@@ -314,8 +314,8 @@ class Apply(Protocol):
     """An open transaction of a target. Leaving the `with` without `commit` rolls everything back.
 
     The mark is written first, so that the target's own log reader knows the transaction from its start.
-    Rows that the table cannot take raise Unfit. An `upsert` that did leaves the transaction as it was before
-    the call; after a `load` that did it can only be rolled back.
+    Rows that the table cannot take, or does not let go, raise Unfit. An `upsert` or a `delete` that did
+    leaves the transaction as it was before the call; after a `load` that did it can only be rolled back.
     """
 
     def load(self, state: TableState, rows: Rows) -> None:

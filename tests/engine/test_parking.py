@@ -100,6 +100,26 @@ def test_children_of_a_parked_parent_wait_with_it_and_a_retry_brings_both(pair: 
     assert verdicts(sync(source, target)) == {"children": "equal", "t": "equal"}
 
 
+def test_a_parent_that_fits_by_a_later_change_brings_its_children(pair: tuple[str, str]) -> None:
+    source, target = pair
+    children = "CREATE TABLE children (id int PRIMARY KEY, parent int NOT NULL REFERENCES t)"
+    grandchildren = "CREATE TABLE grandchildren (id int PRIMARY KEY, child int REFERENCES children)"
+    execute(source, TABLE, children, grandchildren, FILL)
+    execute(target, CHECKED, children, grandchildren)
+    with Following(source, target):
+        wait_for(lambda: rows(target, "SELECT count(*) FROM t") == [(100,)], "the copy")
+        execute(
+            source,
+            "INSERT INTO t VALUES (101, -1, 'x'); INSERT INTO children VALUES (2, 101)",
+            "INSERT INTO grandchildren VALUES (3, 2)",
+        )
+        wait_for(lambda: parked(target) == ["[101]", "[2]", "[3]"], "three generations")
+        execute(source, "UPDATE t SET n = 1 WHERE id = 101")
+        wait_for(lambda: parked(target) == [], "all three")
+        assert rows(target, "SELECT id FROM grandchildren") == [(3,)]
+    assert set(verdicts(sync(source, target)).values()) == {"equal"}
+
+
 def test_race_06_a_unique_value_that_moves_between_spans_is_set_aside_until_the_goal(
     pair: tuple[str, str],
 ) -> None:

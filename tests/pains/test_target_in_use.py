@@ -80,3 +80,34 @@ def test_sessions_that_an_operator_ends_come_again(pair: tuple[str, str]) -> Non
         operator.join()
         wait_for(lambda: count(target) == 130, "all rows", 60)
     equal(source, target)
+
+
+def test_a_column_that_an_operator_widened_takes_what_was_parked(pair: tuple[str, str]) -> None:
+    source, target = pair
+    execute(source, "CREATE TABLE w (id bigint PRIMARY KEY, n bigint)", "INSERT INTO w VALUES (1, 1), (2, 2)")
+    execute(target, "CREATE TABLE w (id int PRIMARY KEY, n int)")
+    with Following(source, target, tables=("w",)):
+        wait_for(lambda: value(target, "SELECT count(*) FROM w") == 2, "the copy")
+        execute(source, "UPDATE w SET n = 3", "DELETE FROM w WHERE id = 2")
+        wait_for(lambda: value(target, "SELECT sum(n) FROM w") == 3, "a change and a delete that fit")
+        execute(source, "UPDATE w SET n = 5000000000", "INSERT INTO w VALUES (7000000000, 7)")
+        wait_for(lambda: value(target, PARKED) == 2, "the parked keys")
+        execute(target, "ALTER TABLE w ALTER n TYPE bigint, ALTER id TYPE bigint")
+        execute(target, "UPDATE syncline.parked SET asked = true")
+        wait_for(lambda: value(target, PARKED) == 0, "the retry")
+        assert value(target, "SELECT sum(n) FROM w") == 5_000_000_007
+        execute(source, "DELETE FROM w WHERE id = 7000000000", "UPDATE w SET n = 4")
+        wait_for(lambda: value(target, "SELECT sum(n) FROM w") == 4, "a delete of a key that is that large")
+
+
+def test_a_unique_index_that_an_operator_made_is_known(pair: tuple[str, str]) -> None:
+    source, target = pair
+    with Following(source, target, tables=("t",)):
+        live(target)
+        execute(source, "UPDATE t SET n = -1 WHERE id = 1")
+        wait_for(lambda: count(target, "n = -1") == 1, "a change")
+        execute(target, "CREATE UNIQUE INDEX ON t (n)")
+        execute(source, "UPDATE t SET n = CASE n WHEN -1 THEN 2 ELSE -1 END WHERE id IN (1, 2)")
+        wait_for(lambda: count(target, "id = 2 AND n = -1") == 1, "values that change places")
+        assert value(target, PARKED) == 0
+    equal(source, target)

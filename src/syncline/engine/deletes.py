@@ -7,12 +7,40 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from ..connector import Apply, Target
-from ..model import Deletes, Rows, Span, TableState
+from ..errors import Unfit
+from ..model import Deletes, Refusal, Rows, Span, TableState
+from .parking import refuse_many
 from .transform.shape import now
 
 
-def delete(apply: Apply, state: TableState, keys: Rows) -> None:
-    """Do what the table's deletes mean for these keys; absent ones are no error."""
+def delete(apply: Apply, state: TableState, keys: Rows) -> list[Refusal]:
+    """Do what the table's deletes mean for these keys; absent ones are no error. The keys of rows that the
+    target does not let go: others refer to them there, as those are parked or none of the stream's."""
+    refused = _delete(apply, state, keys, 0)
+    before = keys.count
+    while 0 < len(refused) < before:
+        # One that others of these rows refer to may go once they have gone.
+        before = len(refused)
+        left = [Rows.of_keys(state.schema.key_columns, [refusal.key]) for refusal in refused]
+        refused = [refusal for key in left for refusal in _delete(apply, state, key, 0)]
+    return refused
+
+
+def _delete(apply: Apply, state: TableState, keys: Rows, known: int) -> list[Refusal]:
+    """The refused keys, found by halving."""
+    try:
+        _delete_all(apply, state, keys)
+    except Unfit as error:
+        if keys.count == 1:
+            refuse_many(state.schema.table, known + 1, error.reason)
+            return [Refusal(keys.tuples()[0], error.reason)]
+        middle = keys.count // 2
+        first = _delete(apply, state, keys.take(range(middle)), known)
+        return first + _delete(apply, state, keys.take(range(middle, keys.count)), known + len(first))
+    return []
+
+
+def _delete_all(apply: Apply, state: TableState, keys: Rows) -> None:
     if not keys.count or state.schema.deletes is Deletes.IGNORE:
         return
     if state.schema.deletes is Deletes.MARK:

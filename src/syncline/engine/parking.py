@@ -20,6 +20,7 @@ class Parking:
 
     def __init__(self, entries: Iterable[Parked]) -> None:
         self._keys: dict[TableName, dict[Key, Parked]] = {}
+        self._freed: set[TableName] = set()
         for entry in entries:
             self._keys.setdefault(entry.table, {})[entry.key] = entry
 
@@ -60,6 +61,7 @@ class Parking:
         freed = [key for key in keys if key in parked] if parked else []
         if freed:
             apply.unpark(table, freed)
+            self._freed.add(table)
             for key in freed:
                 del parked[key]
 
@@ -82,6 +84,14 @@ class Parking:
         return [
             index for index, key in enumerate(keys) if key in parked and any(mask[index] for mask in masks)
         ]
+
+    def concerned(self, schemas: Iterable[Schema]) -> set[TableName]:
+        """The tables whose parked keys may have waited for one that was freed since the last call: rows wait
+        for their parent, and a delete waits for the rows that refer to it."""
+        freed, self._freed = self._freed, set()
+        links = [(schema.table, foreign.parent) for schema in schemas for foreign in schema.foreign_keys]
+        near = {b for link in links for a, b in (link, link[::-1]) if a in freed} if freed else set()
+        return {table for table in near if self[table]}
 
     def orphans(self, schema: Schema, rows: Rows) -> list[Refusal]:
         """The rows whose parent is parked: without it they cannot be either."""

@@ -434,24 +434,30 @@ class Stream:
                 self._delete(apply, table, folded[table].deletes)
 
     def _delete(self, apply: Apply, table: TableName, keys: Rows) -> None:
-        delete(apply, self.states[table], keys)
+        refused = delete(apply, self.states[table], keys)
         if self.parking[table]:
-            self.parking.unpark(apply, table, keys.tuples())
+            stuck = {refusal.key for refusal in refused}
+            self.parking.unpark(apply, table, [key for key in keys.tuples() if key not in stuck])
+        self.parking.park(apply, table, refused, self.position)
 
     def _upsert(self, apply: Apply, state: TableState, folded: Folded, refused: Sequence[Key]) -> None:
         """Write rows; those with a cell that neither log nor target has are read again at the source, and
         so are those that the log could not tell, and parked ones whose row at the target is an old one."""
         unknown = [folded.reread, Rows.of_keys(state.schema.key_columns, refused)]
-        rows = folded.upserts
+        rows, parked = folded.upserts, set(self.parking[state.schema.table])
         if stale := self.parking.stale(state.schema, rows):
             keys = rows.select(state.schema.key)
             unknown.append(Rows.of(keys.columns, keys.take(stale).arrays))
             rows = rows.take(sorted(set(range(rows.count)) - set(stale)))
         if rows.count:
             unknown.append(self._write_rows(apply, state, rows))
-        for keys in unknown:
-            if keys.count:
-                self._read_again(apply, state, keys)
+        again = [keys for keys in unknown if keys.count]
+        for keys in again:
+            self._read_again(apply, state, keys)
+        # A row of before may refer to one that came only now.
+        late = [key for key in self.parking[state.schema.table] if again and key not in parked]
+        if late:
+            self._read_again(apply, state, Rows.of_keys(state.schema.key_columns, late))
 
     def _write_rows(self, apply: Apply, state: TableState, rows: Rows) -> Rows:
         """Write rows, park those that do not fit and those whose parent is parked; the keys of rows with
@@ -484,8 +490,9 @@ class Stream:
         if settle or state.schema.filtered:
             there = {*rows.select(state.schema.key).tuples(), *(refusal.key for refusal in rows.refused)}
             gone = [key for key in keys.tuples() if key not in there]
-            delete(apply, state, Rows.of_keys(state.schema.key_columns, gone))
-            self.parking.unpark(apply, table, gone)
+            stuck = delete(apply, state, Rows.of_keys(state.schema.key_columns, gone))
+            self.parking.unpark(apply, table, set(gone) - {refusal.key for refusal in stuck})
+            self.parking.park(apply, table, stuck, self.position)
         if rows.count:
             self._write_rows(apply, state, rows)
         self.parking.park(apply, table, rows.refused, self.position)
@@ -520,8 +527,10 @@ class Stream:
             self._looked = now
             self.parking = Parking(self.target.parked(self.claim.stream))
             self._retry |= set(self.parking.asked())
-        live = [table for table in self._retry if self.states[table].state is State.LIVE]
-        self._try_again(live)
+        self._retry |= self.parking.concerned(state.schema for state in self._active())
+        while live := [table for table in self._retry if self.states[table].state is State.LIVE]:
+            self._try_again(live)
+            self._retry |= self.parking.concerned(state.schema for state in self._active())
 
     def _try_again(self, tables: Sequence[TableName]) -> None:
         """Bring the parked keys of these tables to what the source has now: written, deleted or, when the

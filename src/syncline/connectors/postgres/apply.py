@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
 import pyarrow as pa
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 MARK_PREFIX = "syncline"
 TEXT_BYTES = 1 << 20
 
+_Result = TypeVar("_Result")
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -67,6 +69,7 @@ class PostgresApply:
         self._position = claim.position
         self._made: set[str] = set()
         self._used: set[str] = set()
+        self._renewed: set[str] = set()
         self._done = False
         with self._mapped("write for", f"stream {claim.stream}"):
             self._connection = target._session()
@@ -97,14 +100,13 @@ class PostgresApply:
 
     def upsert(self, state: TableState, rows: Rows) -> Rows:
         """Stage, then write by key; unique values that change places are moved out of the way first."""
-        made, used = set(self._made), set(self._used)
-        try:
-            with self._mapped("write to", f"table {state.schema.table}"), self._connection.transaction():
-                return self._upsert(state, rows)
-        except BaseException:
-            # The savepoint took away the staging tables that were made since.
-            self._made, self._used = made, used
-            raise
+        with self._mapped("write to", f"table {state.schema.table}"):
+            try:
+                return self._saved(lambda: self._upsert(state, rows), alone=rows.count == 1)
+            except psycopg.errors.UniqueViolation:
+                if not self._target.has_new_uniques(self._member(state), state.schema.key):
+                    raise
+                return self._saved(lambda: self._upsert(state, rows), alone=rows.count == 1)
 
     def _upsert(self, state: TableState, rows: Rows) -> Rows:
         parts = [self._stage(state, part) for part in _by_unsent(rows)]
@@ -120,6 +122,7 @@ class PostgresApply:
                 for part in parts:
                     self._vacate(state, part, uniques)
                 self._write(state, parts)
+        self._check_now(state, "u")
         return Rows.concat([rows_from_csv(state.schema.key_columns, b""), *missing])
 
     def delete(self, state: TableState, keys: Rows) -> None:
@@ -128,15 +131,12 @@ class PostgresApply:
         if not keys.count:
             return
         with self._mapped("delete from", f"table {state.schema.table}"):
-            self._delete(state, keys.select(state.schema.key))
+            self._saved(lambda: self._delete(state, keys.select(state.schema.key)))
 
     def _delete(self, state: TableState, keys: Rows) -> None:
-        made, used = set(self._made), set(self._used)
         try:
-            with self._connection.transaction():
-                staged = self._stage(state, keys)
+            staged = self._saved(lambda: self._stage(state, keys), alone=keys.count == 1)
         except (psycopg.DataError, Unfit):
-            self._made, self._used = made, used
             middle = keys.count // 2
             for half in (range(middle), range(middle, keys.count)) if middle else ():
                 self._delete(state, keys.take(half))
@@ -146,6 +146,39 @@ class PostgresApply:
                 self._target._only(self._member(state)), staged.stage, _same_key(state)
             )
         )
+        self._check_now(state, "f")
+
+    def _check_now(self, state: TableState, sort: str) -> None:
+        """Let the table's unique constraints, or the foreign keys that refer to it, speak now rather than at
+        the commit: there nobody could tell which row they mean."""
+        if not self._moves or self._target.may_act_as_replica:
+            return
+        for name in self._target.deferred(self._member(state), sort):
+            self._connection.execute(
+                sql.SQL("SET CONSTRAINTS {0} IMMEDIATE; SET CONSTRAINTS {0} DEFERRED").format(name)
+            )
+
+    def _saved(self, work: Callable[[], _Result], *, alone: bool = False) -> _Result:
+        """Do some work; an error leaves the transaction, and what is known of staging tables, as before. When
+        a row `alone` does not fit staging tables of earlier transactions, once more with new ones: the table
+        may have other types by now, as that is how an operator lets in what did not fit."""
+        made, used = set(self._made), set(self._used)
+        try:
+            with self._connection.transaction():
+                return work()
+        except BaseException as error:
+            old = (self._used & self._target.stages) - used - self._renewed
+            self._made, self._used = made, used
+            unfit = isinstance(error, psycopg.DataError | psycopg.errors.DatatypeMismatch)
+            if not (alone and unfit and old):
+                raise
+        self._renewed |= old
+        self._target.stages -= old
+        try:
+            return self._saved(work)
+        except BaseException:
+            self._target.stages |= old
+            raise
 
     def vacate(self, state: TableState, keys: Rows) -> None:
         """Park the unique values of these rows. A value that others refer to stays."""

@@ -43,6 +43,7 @@ class PostgresTarget(PostgresStore):
         self._stages: set[str] = set()
         self._staging: Connection | None = None
         self._uniques: dict[Member, list[unique.Unique]] = {}
+        self._deferred: dict[Member, list[tuple[str, sql.Identifier]]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -217,6 +218,7 @@ class PostgresTarget(PostgresStore):
                         connection, claim, state, states, self._member, lenient=self.may_act_as_replica
                     )
         self._uniques.clear()
+        self._deferred.clear()
 
     def advance_sequences(self, schema: Schema, numbers: Mapping[str, int]) -> None:
         """Let each sequence go on after the number, in its own direction."""
@@ -368,6 +370,17 @@ class PostgresTarget(PostgresStore):
             self.stages = set()
         return done
 
+    def deferred(self, member: Member, sort: str) -> Sequence[sql.Identifier]:
+        """Deferrable constraints: the table's unique ones (`u`), or foreign keys that refer to it (`f`)."""
+        if member not in self._deferred:
+            self._deferred[member] = unique.find_deferrable(self._session(), member)
+        return [name for kind, name in self._deferred[member] if kind == sort]
+
+    def has_new_uniques(self, member: Member, key: Sequence[str]) -> bool:
+        """Look again; whether the table's unique indexes are others than were known."""
+        known = self._uniques.pop(member, None)
+        return self.uniques(member, key) != known
+
     def _enter(self, claim: Claim) -> None:
         """Name the session after the stream, so that a later worker finds it (Race 12)."""
         with self._mapped("write for", f"stream {claim.stream}"):
@@ -377,6 +390,7 @@ class PostgresTarget(PostgresStore):
         """What was known of a table that is another one now."""
         self._sorts.pop(member, None)
         self._uniques.pop(member, None)
+        self._deferred.clear()
         if self.stages:
             self._session().execute("DISCARD TEMP")
             self.stages = set()

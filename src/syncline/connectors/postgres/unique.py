@@ -31,6 +31,16 @@ ORDER BY c.relname, a.attnum
 """
 
 
+_DEFERRABLE = """
+SELECT k.contype::text, s.nspname, k.conname FROM pg_constraint k
+JOIN pg_namespace s ON s.oid = k.connamespace
+JOIN pg_class r ON r.oid = CASE k.contype WHEN 'f' THEN k.confrelid ELSE k.conrelid END
+JOIN pg_namespace n ON n.oid = r.relnamespace
+WHERE k.condeferrable AND k.contype IN ('u', 'f') AND n.nspname = %s AND r.relname = %s
+ORDER BY k.conname
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class UniqueColumn:
     """A column of a unique index, outside the key."""
@@ -93,6 +103,13 @@ def find(connection: Connection, member: Member, key: Sequence[str]) -> list[Uni
         columns = (*earlier.columns, column) if earlier else (column,)
         found[row.oid] = Unique(row.name, row.nulls_equal, columns)
     return list(found.values())
+
+
+def find_deferrable(connection: Connection, member: Member) -> list[tuple[str, sql.Identifier]]:
+    """What speaks at the commit: `u` with the name of a unique constraint of the table, `f` with that of a
+    foreign key that refers to it."""
+    rows = connection.execute(_DEFERRABLE, member).fetchall()
+    return [(sort, sql.Identifier(namespace, name)) for sort, namespace, name in rows]
 
 
 def vacate(

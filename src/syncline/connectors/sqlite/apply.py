@@ -88,7 +88,8 @@ class SqliteApply:
             for half in (range(middle), range(middle, keys.count)) if middle else ():
                 self.delete(state, keys.take(half))
             return
-        self._write(state, f"DELETE FROM {quote(_name(state))} WHERE {_key_is(state)}", values)
+        with self._db.savepoint():
+            self._write(state, f"DELETE FROM {quote(_name(state))} WHERE {_key_is(state)}", values)
 
     def vacate(self, state: TableState, keys: Rows) -> None:
         """Nothing: references are not enforced here, so that rows are deleted first."""
