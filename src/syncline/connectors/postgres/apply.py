@@ -70,6 +70,7 @@ class PostgresApply:
         self._made: set[str] = set()
         self._used: set[str] = set()
         self._renewed: set[str] = set()
+        self._upserted: set[Member] = set()
         self._done = False
         with self._mapped("write for", f"stream {claim.stream}"):
             self._connection = target._session()
@@ -122,6 +123,7 @@ class PostgresApply:
                 for part in parts:
                     self._vacate(state, part, uniques)
                 self._write(state, parts)
+        self._upserted.add(self._member(state))
         self._check_now(state, "u")
         return Rows.concat([rows_from_csv(state.schema.key_columns, b""), *missing])
 
@@ -141,9 +143,15 @@ class PostgresApply:
             for half in (range(middle), range(middle, keys.count)) if middle else ():
                 self._delete(state, keys.take(half))
             return
+        condition: sql.Composable = _same_key(state)
+        if self._member(state) in self._upserted:
+            # Where rows go last, one that was written under another spelling of its key is not meant.
+            exact = "{0} AND t.{1}::text IS NOT DISTINCT FROM s.{1}::text"
+            for name in _respelt(state):
+                condition = sql.SQL(exact).format(condition, sql.Identifier(name))
         self._connection.execute(
             sql.SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
-                self._target._only(self._member(state)), staged.stage, _same_key(state)
+                self._target._only(self._member(state)), staged.stage, condition
             )
         )
         self._check_now(state, "f")
@@ -357,9 +365,8 @@ class PostgresApply:
             )
 
     def _insert_or_update(self, state: TableState, part: Staged) -> sql.Composed:
-        # 0 and -0 are one key and two values: the fold sees no other key where one became the other.
-        floats = {Kind.FLOAT32, Kind.FLOAT64}
-        fixed = {column.name for column in state.schema.key_columns if column.type.kind not in floats}
+        # 0 and -0 are one key and two values, and so are 1.0 and 1.00.
+        fixed = set(state.schema.key) - set(_respelt(state))
         rest = [name for name in part.columns if name not in fixed]
         settings = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest]
         action = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(settings)) if rest else sql.SQL("NOTHING")
@@ -458,6 +465,12 @@ def _same_key(state: TableState) -> sql.Composed:
     return sql.SQL(" AND ").join(
         sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in state.schema.key
     )
+
+
+def _respelt(state: TableState) -> list[str]:
+    """The key's columns in which equal values may be different ones: -0, 1.00, another case in citext."""
+    sorts = {Kind.FLOAT32, Kind.FLOAT64, Kind.DECIMAL, Kind.TEXT, Kind.ARRAY, Kind.OPAQUE}
+    return [column.name for column in state.schema.key_columns if column.type.kind in sorts]
 
 
 def _children_first(states: Sequence[TableState]) -> Iterator[TableState]:
