@@ -448,7 +448,7 @@ class Pipeline:
             while work.is_alive():
                 main.follow(done=lambda: not work.is_alive())
         except BaseException:
-            self._stores.interrupt()
+            self._stores.interrupt_until(lambda: not work.is_alive())
             work.join()
             raise
         work.join()

@@ -71,12 +71,16 @@ class Stores:
         self.interrupt()
         threading.Thread(target=self._insist, name="stop", daemon=True).start()
 
-    def _insist(self) -> None:
-        """Interrupt until all is closed: an interrupt ends only the call that it meets, and a thread that
-        was computing just then, or ends a commit, begins another, which may be a long one."""
-        while self._stores:
-            time.sleep(AGAIN_SECONDS)
+    def interrupt_until(self, ended: Callable[[], bool]) -> None:
+        """Interrupt again and again: an interrupt ends only the call that it meets, and a thread that was
+        computing just then, or ends a commit, begins another, which may be a long one."""
+        while not ended():
             self.interrupt()
+            time.sleep(AGAIN_SECONDS)
+
+    def _insist(self) -> None:
+        time.sleep(AGAIN_SECONDS)
+        self.interrupt_until(lambda: not self._stores)
 
     @property
     def stopped(self) -> bool:
