@@ -56,6 +56,6 @@ def test_a_main_stream_that_fails_takes_its_side_stream_along(
                 raise NeedsOperator("follow", "stream", "the test says so")
 
         with pytest.raises(NeedsOperator, match="the test says so"):
-            sync(source, target, before={"read": lock, "lag": fail}, tables=["a", "b"])
+            sync(source, target, before={"read": lock, "inspect": fail}, tables=["a", "b"])
         other.rollback()
     assert set(verdicts(sync(source, target)).values()) == {"equal"}
