@@ -65,6 +65,15 @@ class Parking:
             for key in freed:
                 del parked[key]
 
+    def let_go(
+        self, apply: Apply, table: TableName, keys: Rows, refused: Sequence[Refusal], since: Position
+    ) -> None:
+        """The rows of these keys are gone, but for those that the target refuses to delete."""
+        if self[table]:
+            stuck = {refusal.key for refusal in refused}
+            self.unpark(apply, table, [key for key in keys.tuples() if key not in stuck])
+        self.park(apply, table, refused, since)
+
     def part(self, schema: Schema, rows: Rows) -> tuple[Rows, list[Refusal]]:
         """The rows that can be written, and the refusals of those whose parent is parked."""
         orphans = self.orphans(schema, rows) if self else []

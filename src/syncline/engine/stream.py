@@ -434,11 +434,7 @@ class Stream:
                 self._delete(apply, table, folded[table].deletes)
 
     def _delete(self, apply: Apply, table: TableName, keys: Rows) -> None:
-        refused = delete(apply, self.states[table], keys)
-        if self.parking[table]:
-            stuck = {refusal.key for refusal in refused}
-            self.parking.unpark(apply, table, [key for key in keys.tuples() if key not in stuck])
-        self.parking.park(apply, table, refused, self.position)
+        self.parking.let_go(apply, table, keys, delete(apply, self.states[table], keys), self.position)
 
     def _upsert(self, apply: Apply, state: TableState, folded: Folded, refused: Sequence[Key]) -> None:
         """Write rows; those with a cell that neither log nor target has are read again at the source, and
@@ -490,9 +486,7 @@ class Stream:
         if settle or state.schema.filtered:
             there = {*rows.select(state.schema.key).tuples(), *(refusal.key for refusal in rows.refused)}
             gone = [key for key in keys.tuples() if key not in there]
-            stuck = delete(apply, state, Rows.of_keys(state.schema.key_columns, gone))
-            self.parking.unpark(apply, table, set(gone) - {refusal.key for refusal in stuck})
-            self.parking.park(apply, table, stuck, self.position)
+            self._delete(apply, table, Rows.of_keys(state.schema.key_columns, gone))
         if rows.count:
             self._write_rows(apply, state, rows)
         self.parking.park(apply, table, rows.refused, self.position)
@@ -527,10 +521,12 @@ class Stream:
             self._looked = now
             self.parking = Parking(self.target.parked(self.claim.stream))
             self._retry |= set(self.parking.asked())
-        self._retry |= self.parking.concerned(state.schema for state in self._active())
-        while live := [table for table in self._retry if self.states[table].state is State.LIVE]:
+        while live := [table for table in self._waiting() if self.states[table].state is State.LIVE]:
             self._try_again(live)
-            self._retry |= self.parking.concerned(state.schema for state in self._active())
+
+    def _waiting(self) -> set[TableName]:
+        self._retry |= self.parking.concerned(state.schema for state in self._active())
+        return self._retry
 
     def _try_again(self, tables: Sequence[TableName]) -> None:
         """Bring the parked keys of these tables to what the source has now: written, deleted or, when the

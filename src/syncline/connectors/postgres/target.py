@@ -43,7 +43,6 @@ class PostgresTarget(PostgresStore):
         self._stages: set[str] = set()
         self._staging: Connection | None = None
         self._uniques: dict[Member, list[unique.Unique]] = {}
-        self._deferred: dict[Member, list[tuple[str, sql.Identifier]]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -218,7 +217,6 @@ class PostgresTarget(PostgresStore):
                         connection, claim, state, states, self._member, lenient=self.may_act_as_replica
                     )
         self._uniques.clear()
-        self._deferred.clear()
 
     def advance_sequences(self, schema: Schema, numbers: Mapping[str, int]) -> None:
         """Let each sequence go on after the number, in its own direction."""
@@ -372,9 +370,7 @@ class PostgresTarget(PostgresStore):
 
     def deferred(self, member: Member, sort: str) -> Sequence[sql.Identifier]:
         """Deferrable constraints: the table's unique ones (`u`), or foreign keys that refer to it (`f`)."""
-        if member not in self._deferred:
-            self._deferred[member] = unique.find_deferrable(self._session(), member)
-        return [name for kind, name in self._deferred[member] if kind == sort]
+        return unique.find_deferrable(self._session(), member, sort)
 
     def has_new_uniques(self, member: Member, key: Sequence[str]) -> bool:
         """Look again; whether the table's unique indexes are others than were known."""
@@ -390,7 +386,6 @@ class PostgresTarget(PostgresStore):
         """What was known of a table that is another one now."""
         self._sorts.pop(member, None)
         self._uniques.pop(member, None)
-        self._deferred.clear()
         if self.stages:
             self._session().execute("DISCARD TEMP")
             self.stages = set()

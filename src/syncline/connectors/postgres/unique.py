@@ -32,11 +32,11 @@ ORDER BY c.relname, a.attnum
 
 
 _DEFERRABLE = """
-SELECT k.contype::text, s.nspname, k.conname FROM pg_constraint k
+SELECT s.nspname, k.conname FROM pg_constraint k
 JOIN pg_namespace s ON s.oid = k.connamespace
 JOIN pg_class r ON r.oid = CASE k.contype WHEN 'f' THEN k.confrelid ELSE k.conrelid END
 JOIN pg_namespace n ON n.oid = r.relnamespace
-WHERE k.condeferrable AND k.contype IN ('u', 'f') AND n.nspname = %s AND r.relname = %s
+WHERE k.condeferrable AND k.contype = %s::"char" AND n.nspname = %s AND r.relname = %s
 ORDER BY k.conname
 """
 
@@ -105,11 +105,11 @@ def find(connection: Connection, member: Member, key: Sequence[str]) -> list[Uni
     return list(found.values())
 
 
-def find_deferrable(connection: Connection, member: Member) -> list[tuple[str, sql.Identifier]]:
-    """What speaks at the commit: `u` with the name of a unique constraint of the table, `f` with that of a
-    foreign key that refers to it."""
-    rows = connection.execute(_DEFERRABLE, member).fetchall()
-    return [(sort, sql.Identifier(namespace, name)) for sort, namespace, name in rows]
+def find_deferrable(connection: Connection, member: Member, sort: str) -> list[sql.Identifier]:
+    """The names of what speaks at the commit: `u` unique constraints of the table, `f` foreign keys that
+    refer to it. Asked anew each time, as one that is gone by now must not be named."""
+    names = connection.execute(_DEFERRABLE, [sort, *member]).fetchall()
+    return [sql.Identifier(namespace, name) for namespace, name in names]
 
 
 def vacate(
