@@ -42,17 +42,19 @@ def test_a_main_stream_that_fails_takes_its_side_stream_along(
     execute(source, "CREATE TABLE a (id int PRIMARY KEY)", "INSERT INTO a VALUES (1)")
     sync(source, target, keep=True)
     execute(source, "CREATE TABLE b (id int PRIMARY KEY)", "INSERT INTO b VALUES (1)")
-    failed = threading.Event()
+    locked, failed = threading.Event(), threading.Event()
     with psycopg.connect(source) as other:
 
         def lock(*_: object, **__: object) -> None:
-            if not failed.is_set():
+            if not locked.is_set():
                 other.execute("LOCK TABLE b IN ACCESS EXCLUSIVE MODE")
-                failed.set()
-                time.sleep(2)  # the interrupt finds no call that it could end
+                locked.set()
+                failed.wait()
+                time.sleep(0.5)  # the first interrupt finds no call that it could end
 
         def fail(*_: object) -> None:
-            if failed.is_set() and threading.current_thread() is threading.main_thread():
+            if locked.is_set() and threading.current_thread() is threading.main_thread():
+                failed.set()
                 raise NeedsOperator("follow", "stream", "the test says so")
 
         with pytest.raises(NeedsOperator, match="the test says so"):
