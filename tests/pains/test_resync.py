@@ -98,7 +98,7 @@ def test_a_request_outlives_a_run_that_dies_with_it(shop: tuple[str, str], metho
 
 def test_a_table_that_stopped_is_resumed_by_the_command_that_its_state_names(shop: tuple[str, str]) -> None:
     source, target = shop
-    with Following(*shop, **NAMED):
+    with Following(*shop, schema="freeze", **NAMED):
         live(target, 2)
         execute(source, "ALTER TABLE t ALTER COLUMN n TYPE text")
         execute(source, "INSERT INTO t VALUES (101, 'a', 'new')")
