@@ -232,8 +232,7 @@ def test_a_schedule_runs_again_and_again_and_never_twice_at_once(room: Room) -> 
     wait_until(lambda: ran(4), "the fourth run")
     wait_until(lambda: synced(room), "the row")
     assert max(most) == 1
-    assert room.status("orders")["state"] in ("scheduled", "running")
-    assert room.status("orders")["next_run"]
+    room.wait("orders", lambda one: one["state"] in ("scheduled", "running") and one["next_run"])
     room.call("pause", "orders")
     room.wait("orders", lambda one: one["state"] == "paused" and one["next_run"] is None)
     room.call("resume", "orders")
