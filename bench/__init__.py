@@ -8,7 +8,8 @@ thing differ is measured beside them (`aa_control`): a ratio that lies within th
 
 `postgres` is the order of events, `contenders` are those who compete, `workload` is what they have to bring
 over, `usage` reads processor time and memory from /proc (so: Linux only), `machine` says where it was
-measured, `figures` makes the document and `sheet` shows it. The room imports nothing of Syncline: it runs
+measured, `figures` makes the document, `sheet` shows it, and `page` writes the committed one, of `results/`,
+into the documentation. The room imports nothing of Syncline: it runs
 the command.
 """
 

@@ -1,4 +1,4 @@
-"""The pages of docs/reference that the code itself writes, the JSON schema, and the list of decisions.
+"""The pages of docs/ that code and committed figures write, the JSON schema, and the list of decisions.
 
 python -m tools.pages      writes them; a test notices when one is old
 """
@@ -15,6 +15,7 @@ import orjson
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from bench import page
 from syncline import errors
 from syncline.cli.app import app
 from syncline.control.model import json_schema
@@ -51,7 +52,10 @@ _SECTIONS = {
 
 def pages() -> dict[Path, str]:
     """Each page with its text."""
+    measured = page.results("postgres")
     return {
+        DOCS / "benchmarks.md": f"# Benchmarks\n\n{_NOTE}\n\n{page.page(measured)}",
+        DOCS / "pictures/benchmarks.svg": page.picture(measured),
         DOCS / "reference/cli.md": "\n".join(_command_line()),
         DOCS / "reference/configuration.md": "\n".join(_configuration()),
         DOCS / "reference/errors.md": "\n".join(_errors()),
