@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -13,6 +14,12 @@ from hypothesis import settings
 from psycopg import sql
 
 from services import Server, find
+from services.server import VARIABLE
+
+# Tests stop and break servers: each of several pytest processes has its own.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    mine = Path(os.environ.get(VARIABLE, Path(__file__).parents[1] / ".services")) / worker
+    os.environ[VARIABLE] = str(mine)
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("syncline", deadline=None)
