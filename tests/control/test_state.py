@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from syncline.control.state import VERSION, StateDatabase, Wish, WorkerRow
+from syncline.control.state import StateDatabase
+from syncline.control.stored import VERSION, Wish, WorkerRow
 from syncline.errors import NeedsOperator
 from syncline.observe.figures import Figures, TableFigures, Trouble
 

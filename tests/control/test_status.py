@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncline.control.processes import HOST, key_of, runs
 from syncline.control.project import open_project
-from syncline.control.state import StateDatabase, WorkerRow, open_state
+from syncline.control.state import StateDatabase, open_state
+from syncline.control.stored import WorkerRow
 from syncline.observe.figures import Figures, TableFigures, Trouble
 
+from ..cli.command import environment
 from .project import Room
 
 LIVE = Figures(tables=(TableFigures("orders", "live"),))
@@ -118,3 +123,39 @@ def test_a_newer_state_is_refused_with_one_line(room: Room) -> None:
         state.wish(["orders"], paused=True)
     assert "● paused" in room.call("status").out
     assert room.call("status", "order").err.endswith("did you mean orders?\n")
+
+
+HEAVY = {"pyarrow", "psycopg", "sqlalchemy", "alembic", "apscheduler"}
+
+
+def loaded(room: Room, *arguments: str) -> set[str]:
+    """Which heavy libraries a command loads."""
+    code = (
+        "import sys\nfrom syncline.cli import main\n"
+        "code = main()\nsys.stderr.write(' '.join(sys.modules))\nsys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, *arguments, "--config", str(room.folder / "syncline.toml")]
+    done = subprocess.run(command, env=environment(room.env), capture_output=True, text=True)
+    assert done.returncode == 0, done
+    return HEAVY & set(done.stderr.split())
+
+
+def test_a_look_loads_nothing_heavy(room: Room) -> None:
+    text = (room.folder / "syncline.toml").read_text()
+    room.write(text + 'schedule = "every 1h"\n')
+    assert room.call("run", "--once").code == 0
+    assert (
+        loaded(room, "status") == loaded(room, "status", "--json") == loaded(room, "logs", "orders") == set()
+    )
+    assert loaded(room, "pause") == loaded(room, "reports") == {"sqlalchemy"}
+    assert "● paused" in room.call("status").out
+
+
+def test_a_state_of_an_older_version_is_read_too(room: Room) -> None:
+    """What is quick knows the version of today only; another one is brought up to it first."""
+    project = open_project(room.folder / "syncline.toml")
+    project.room.mkdir(parents=True)
+    with closing(sqlite3.connect(project.room / "state.db")) as file:
+        file.executescript((Path(__file__).parent / "golden/0001.sql").read_text())
+    assert room.status("orders")["figures"]["position"] == "0/1A2B"
+    assert loaded(room, "status") == set()

@@ -17,8 +17,18 @@ _REMEDY = 'write it like "every 15m", or in cron\'s five fields like "0 3 * * *"
 
 def check_schedule(text: str) -> str:
     """The text, if it is a schedule. ValueError with a sentence otherwise."""
-    trigger(text)
+    if text.startswith(_EVERY):
+        _interval(text)  # what only reads a configuration need not load the library
+    else:
+        trigger(text)
     return text
+
+
+def _interval(text: str) -> float:
+    seconds = parse_seconds(text.removeprefix(_EVERY))
+    if seconds < LEAST_SECONDS:
+        raise ValueError(f'"{text}" is too often; a second is the shortest')
+    return seconds
 
 
 def trigger(text: str) -> BaseTrigger:
@@ -27,10 +37,7 @@ def trigger(text: str) -> BaseTrigger:
     if text.startswith(_EVERY):
         from apscheduler.triggers.interval import IntervalTrigger
 
-        seconds = parse_seconds(text.removeprefix(_EVERY))
-        if seconds < LEAST_SECONDS:
-            raise ValueError(f'"{text}" is too often; a second is the shortest')
-        return IntervalTrigger(seconds=seconds)
+        return IntervalTrigger(seconds=_interval(text))
     from apscheduler.triggers.cron import CronTrigger
 
     fields = text.split()

@@ -21,47 +21,22 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import NullPool
 
 from ..errors import NeedsOperator, Refused
-from ..observe.figures import Figures, Trouble
+from ..observe.figures import Figures
+from . import stored
 from .project import Project
+from .stored import BUSY_SECONDS, VERSION, Select, Stock, Wish, WorkerRow
 from .stores import redact, resolve
 
-VERSION = "0002"
-BUSY_SECONDS = 2.0
 KEPT_REPORTS = 200
 KEPT_CONFIGURATIONS = 50
 _MIGRATING = 0x53796E63  # 'Sync': the advisory lock under which PostgreSQL's tables are made
 
-_PROCESSES = ["phase", "host", "supervisor", "worker", "since", "beat", "retry_at", "exit_code", "trouble"]
-_WORKERS = sa.table("workers", *map(sa.column, ["pipeline", *_PROCESSES]))
+_WORKERS = sa.table("workers", *map(sa.column, ["pipeline", *stored.PROCESSES]))
 _FIGURES = sa.table("figures", *map(sa.column, ["pipeline", "written", "document"]))
 _WISHES = sa.table("wishes", *map(sa.column, ["pipeline", "paused", "since"]))
 _REPORTS = sa.table("reports", *map(sa.column, ["id", "pipeline", "ended", "exit_code", "document"]))
 _CONFIGURATIONS = sa.table("configurations", *map(sa.column, ["id", "taken", "document"]))
 _JOBS = sa.table("apscheduler_jobs", *map(sa.column, ["id", "next_run_time"]))
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody asked of a pipeline last, and when."""
-
-    paused: bool = False
-    since: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
-    """How the supervisor of a pipeline saw it last. Processes are keys of `processes.key_of`; `beat` is when
-    it was looked at, `retry_at` when it is started again, all in seconds since 1970."""
-
-    phase: str
-    host: str
-    supervisor: str
-    worker: str | None
-    since: float
-    beat: float
-    retry_at: float | None = None
-    exit_code: int | None = None
-    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +51,16 @@ class ReportRow:
 
 def open_state(project: Project) -> StateDatabase:
     """The state database of a project."""
-    given = project.configuration.state.url
-    if given is None:
-        return StateDatabase(URL.create("sqlite", database=str(project.room / "state.db")))
+    if (file := stored.state_file(project)) is not None:
+        return StateDatabase(URL.create("sqlite", database=str(file)))
     try:
-        url = make_url(resolve(given))
+        url = make_url(resolve(project.configuration.state.url or ""))
     except sa.exc.ArgumentError:
         raise Refused(
             "open", "the state database", "its URL makes no sense", "write sqlite:///PATH"
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise Refused("open", "the state database", "it is neither SQLite nor PostgreSQL", "name one of them")
-    if url.get_backend_name() == "sqlite" and url.database:
-        return StateDatabase(url.set(database=str(project.folder / Path(url.database).expanduser())))
     return StateDatabase(url)
 
 
@@ -113,22 +85,20 @@ class StateDatabase:
 
     def wishes(self) -> dict[str, Wish]:
         """What was asked of which pipeline; one that is not there is to run."""
-        with self._read() as connection:
-            return {row.pipeline: Wish(bool(row.paused), row.since) for row in _all(connection, _WISHES)}
+        with self._select() as select:
+            return stored.wishes(select)
 
     # How pipelines stand.
 
     def put_worker(self, pipeline: str, row: WorkerRow) -> None:
         """Store how the supervisor sees a pipeline."""
-        trouble = _dump(_members(row.trouble)) if row.trouble else None
-        members = {name: getattr(row, name) for name in _PROCESSES} | {"trouble": trouble}
         with self._write() as connection:
-            _put(connection, _WORKERS, pipeline, **members)
+            _put(connection, _WORKERS, pipeline, **row.to_columns())
 
     def workers(self) -> dict[str, WorkerRow]:
         """What `put_worker` stored."""
-        with self._read() as connection:
-            return {row.pipeline: _worker(row) for row in _all(connection, _WORKERS)}
+        with self._select() as select:
+            return stored.workers(select)
 
     def put_figures(self, pipeline: str, figures: Figures) -> None:
         """Store what a pipeline's worker tells."""
@@ -138,14 +108,13 @@ class StateDatabase:
 
     def figures(self) -> dict[str, Figures]:
         """What `put_figures` stored."""
-        with self._read() as connection:
-            rows = _all(connection, _FIGURES)
-            return {row.pipeline: Figures.from_json(orjson.loads(row.document)) for row in rows}
+        with self._select() as select:
+            return stored.figures(select)
 
-    def next_runs(self) -> dict[str, float]:
-        """When the schedule starts which pipeline next, in seconds since 1970."""
-        with self._read() as connection:
-            return {row.id: row.next_run_time for row in _all(connection, _JOBS) if row.next_run_time}
+    def stock(self) -> Stock:
+        """All that is known of pipelines, at one moment."""
+        with self._select() as select:
+            return stored.take_stock(select)
 
     # What was reported.
 
@@ -262,6 +231,12 @@ class StateDatabase:
             yield connection
 
     @contextmanager
+    def _select(self) -> Iterator[Select]:
+        """Gives the rows of SELECTs, all as of one moment."""
+        with self._read() as connection:
+            yield lambda query: connection.exec_driver_sql(query)
+
+    @contextmanager
     def _write(self) -> Iterator[Connection]:
         with (
             self.told("write"),
@@ -309,20 +284,6 @@ def _put(connection: Connection, table: sa.TableClause, pipeline: str, **values:
     where = table.c.pipeline == pipeline
     if not connection.execute(sa.update(table).where(where).values(values)).rowcount:
         connection.execute(sa.insert(table).values(values | {"pipeline": pipeline}))
-
-
-def _all(connection: Connection, table: sa.TableClause) -> sa.CursorResult[Any]:
-    return connection.execute(sa.select(table))
-
-
-def _worker(row: sa.Row[Any]) -> WorkerRow:
-    members = {name: getattr(row, name) for name in _PROCESSES}
-    trouble = orjson.loads(row.trouble) if row.trouble else None
-    return WorkerRow(**members | {"trouble": Trouble(**trouble) if trouble else None})
-
-
-def _members(trouble: Trouble) -> dict[str, Any]:
-    return {name: getattr(trouble, name) for name in Trouble.__slots__}
 
 
 def _dump(document: Mapping[str, Any]) -> str:

@@ -10,9 +10,7 @@ from typing import Any
 from ..observe.figures import Figures, Trouble
 from .processes import HOST, runs
 from .project import Project
-from .state import Wish, WorkerRow, open_state
-from .supervision import Phase
-from .supervisor import STALE_SECONDS
+from .stored import STALE_SECONDS, Phase, Wish, WorkerRow, read_stock
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +49,14 @@ class PipelineStatus:
 def read_status(project: Project, names: Sequence[str] = ()) -> list[PipelineStatus]:
     """How these pipelines stand, or all. NeedsOperator when the state database cannot be read."""
     sections = project.pipelines(names)
-    with open_state(project) as state:
-        wishes, workers = state.wishes(), state.workers()
-        figures, due = state.figures(), state.next_runs()
-    now = time.time()
+    stock, now = read_stock(project), time.time()
     return [
         _status(
             PipelineStatus(name, section.source, section.target, "", running=False),
-            wishes.get(name, Wish()),
-            workers.get(name),
-            figures.get(name),
-            due.get(name) if section.schedule else None,
+            stock.wishes.get(name, Wish()),
+            stock.workers.get(name),
+            stock.figures.get(name),
+            stock.next_runs.get(name) if section.schedule else None,
             now,
         )
         for name, section in sections.items()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any
 
 from ..observe.figures import Trouble
 from .child import Child
-from .state import Wish
+from .stored import Phase, Wish
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 """After a worker died: doubled each time."""
@@ -20,18 +19,6 @@ GOOD_SECONDS = 60.0
 FINAL = ("superseded", "corruption")
 """Errors after which a worker is not started again by itself: it would fight with another one, or go on
 over data that is not what was written."""
-
-
-class Phase(StrEnum):
-    """Where a pipeline stands in the eyes of its supervisor."""
-
-    RUNNING = "running"
-    WAITING = "waiting"  # to be started again, at `retry_at`
-    SCHEDULED = "scheduled"
-    PAUSED = "paused"
-    HALTED = "halted"  # until somebody resumes it
-    ENDED = "ended"  # of a run with --once
-    STOPPED = "stopped"  # the supervisor ended cleanly
 
 
 class Supervision:

@@ -19,15 +19,14 @@ from .child import Child
 from .processes import HOST, Lock, key_of
 from .project import Project
 from .reload import ConfigurationFile, changed
-from .state import StateDatabase, Wish, WorkerRow, open_state
+from .state import StateDatabase, open_state
+from .stored import STALE_SECONDS, Phase, Wish, WorkerRow
 from .stores import redact
-from .supervision import Phase, Supervision
+from .supervision import Supervision
 from .watch import Watch
 
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 5.0
-STALE_SECONDS = 15.0
-"""A beat that is older is of a supervisor that is gone."""
 
 
 class Supervisor:

@@ -15,8 +15,9 @@ from ..observe.figures import Figures
 from ..observe.notify import Address, Notifier
 from . import model
 from .project import Project
+from .stored import Phase
 from .stores import resolve
-from .supervision import GOOD_SECONDS, Phase, Supervision
+from .supervision import GOOD_SECONDS, Supervision
 
 Note = Callable[..., None]
 """Takes a pipeline, a sentence for its log, and members of the line."""

@@ -4,6 +4,7 @@ Nothing here does IO, and nothing here knows any one system. Everything that is 
 (schemas, states, spans, marks) has its JSON form here.
 """
 
+from ..words import Kind, State
 from .batch import Batch, Changes, Mark, SchemaChange, Segment, Sighting, Truncate
 from .digest import CANONICAL, Digest, digest_rows
 from .position import Identity, Lag, Position
@@ -11,8 +12,8 @@ from .problem import Problem, Severity, Writer
 from .rows import ARROW, Key, Refusal, Rows
 from .schema import Column, Deletes, ForeignKey, Index, Schema, TableName, Transformed
 from .span import Span
-from .state import Parked, SpanRecord, State, TableState
-from .types import Kind, Type
+from .state import Parked, SpanRecord, TableState
+from .types import Type
 
 __all__ = [
     "ARROW",

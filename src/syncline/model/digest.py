@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..words import Kind
 from .rows import Rows
 from .schema import Schema
-from .types import Kind
 
 CANONICAL = "canonical-1"
 """The scheme that every connector has: rows are read and hashed here."""

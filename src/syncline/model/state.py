@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from enum import StrEnum
 
 import orjson
 
+from ..words import State
 from .position import Position
 from .rows import Key
 from .schema import Schema, TableName
 from .span import Span
-
-
-class State(StrEnum):
-    """The states of a table, and who sets them.
-
-    COPYING      the copy, in the transaction that puts the spans into the ledger
-    CATCHING_UP  the copy, once every span is done; the goal is recorded with it
-    LIVE         the applier, at the first position that is not before the goal
-    GAP          the start of a run, when the log between position and now is lost
-    FAILED       the applier, when the table's changes cannot be applied; the detail says why
-    """
-
-    COPYING = "copying"
-    CATCHING_UP = "catching up"
-    LIVE = "live"
-    GAP = "gap"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

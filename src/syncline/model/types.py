@@ -21,40 +21,11 @@ text, so that NaN and infinite decimals, infinite and BC dates and any precision
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
 
-
-class Kind(StrEnum):
-    """The kinds of canonical types."""
-
-    BOOL = "bool"
-    INT8 = "int8"
-    INT16 = "int16"
-    INT32 = "int32"
-    INT64 = "int64"
-    UINT8 = "uint8"
-    UINT16 = "uint16"
-    UINT32 = "uint32"
-    UINT64 = "uint64"
-    DECIMAL = "decimal"
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-    TEXT = "text"
-    BYTES = "bytes"
-    DATE = "date"
-    TIME = "time"
-    TIMESTAMP = "timestamp"
-    TIMESTAMPTZ = "timestamptz"
-    INTERVAL = "interval"
-    UUID = "uuid"
-    JSON = "json"
-    ARRAY = "array"
-    ENUM = "enum"
-    OPAQUE = "opaque"
-
+from ..words import Kind
 
 SIGNED = {Kind.INT8, Kind.INT16, Kind.INT32, Kind.INT64}
 INTEGERS = SIGNED | {Kind.UINT8, Kind.UINT16, Kind.UINT32, Kind.UINT64}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ..model import State
+from ..words import State
 from .figures import Figures
 
 CLEARED_AT = 0.8

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from ..errors import NeedsOperator, SynclineError
-from ..model import State
+from ..words import State
 
 VERSION = 1
 COMPARING, WAITING, SKIPPED = "comparing", "waiting", "skipped"
-"""States of a table that only a run has, besides those of `model.State`; a run that ended has verdicts."""
+"""States of a table that only a run has, besides those of `words.State`; a run that ended has verdicts."""
 
 
 _ON_THE_WAY = (WAITING, SKIPPED, State.COPYING, State.CATCHING_UP)

@@ -1,0 +1,152 @@
+"""What the state database holds, as values, and how it is read; `state` opens and writes it.
+
+Light to import: looking at a SQLite file of today's version loads no SQLAlchemy, which takes longer than all
+the rest of `syncline status`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from ..observe.figures import Figures, Trouble
+from .project import Project
+from .stores import resolve
+
+VERSION = "0002"
+BUSY_SECONDS = 2.0
+STALE_SECONDS = 15.0
+"""A beat that is older is of a supervisor that is gone."""
+
+Select = Callable[[str], Iterable[Sequence[Any]]]
+"""Gives the rows of a SELECT."""
+
+
+class Phase(StrEnum):
+    """Where a pipeline stands in the eyes of its supervisor."""
+
+    RUNNING = "running"
+    WAITING = "waiting"  # to be started again, at `retry_at`
+    SCHEDULED = "scheduled"
+    PAUSED = "paused"
+    HALTED = "halted"  # until somebody resumes it
+    ENDED = "ended"  # of a run with --once
+    STOPPED = "stopped"  # the supervisor ended cleanly
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asked of a pipeline last, and when."""
+
+    paused: bool = False
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """How the supervisor of a pipeline saw it last. Processes are keys of `processes.key_of`; `beat` is when
+    it was looked at, `retry_at` when it is started again, all in seconds since 1970."""
+
+    phase: str
+    host: str
+    supervisor: str
+    worker: str | None
+    since: float
+    beat: float
+    retry_at: float | None = None
+    exit_code: int | None = None
+    trouble: Trouble | None = None
+
+    def to_columns(self) -> dict[str, Any]:
+        """The columns of its row."""
+        columns = {name: getattr(self, name) for name in PROCESSES}
+        if self.trouble is not None:
+            members = {name: getattr(self.trouble, name) for name in Trouble.__slots__}
+            columns["trouble"] = orjson.dumps(members).decode()
+        return columns
+
+
+PROCESSES = [field.name for field in fields(WorkerRow)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """All that is stored of pipelines as they are now, by their names."""
+
+    wishes: Mapping[str, Wish]
+    workers: Mapping[str, WorkerRow]
+    figures: Mapping[str, Figures]
+    next_runs: Mapping[str, float]
+
+
+def wishes(select: Select) -> dict[str, Wish]:
+    """What was asked of which pipeline; one that is not there is to run."""
+    rows = select("SELECT pipeline, paused, since FROM wishes")
+    return {name: Wish(bool(paused), since) for name, paused, since in rows}
+
+
+def workers(select: Select) -> dict[str, WorkerRow]:
+    """How supervisors saw their pipelines last."""
+    rows = select(f"SELECT pipeline, {', '.join(PROCESSES)} FROM workers")
+    return {name: _worker(dict(zip(PROCESSES, cells, strict=True))) for name, *cells in rows}
+
+
+def figures(select: Select) -> dict[str, Figures]:
+    """What workers told last."""
+    rows = select("SELECT pipeline, document FROM figures")
+    return {name: Figures.from_json(orjson.loads(document)) for name, document in rows}
+
+
+def next_runs(select: Select) -> dict[str, float]:
+    """When the schedule starts which pipeline next, in seconds since 1970."""
+    rows = select("SELECT id, next_run_time FROM apscheduler_jobs")
+    return {name: moment for name, moment in rows if moment}
+
+
+def take_stock(select: Select) -> Stock:
+    """All of it."""
+    return Stock(wishes(select), workers(select), figures(select), next_runs(select))
+
+
+def read_stock(project: Project) -> Stock:
+    """All of it, at one moment. NeedsOperator when the state database cannot be read."""
+    if (file := state_file(project)) is not None:
+        try:
+            return _stock_of(file)
+        except (sqlite3.Error, LookupError):
+            pass  # not there, not of today, or damaged: `state` makes it, brings it up to date or says so
+    from .state import open_state
+
+    with open_state(project) as state:
+        return state.stock()
+
+
+def state_file(project: Project) -> Path | None:
+    """The SQLite file that is the state database; None where it is something else."""
+    given = project.configuration.state.url
+    if given is None:
+        return project.room / "state.db"
+    scheme, _, path = resolve(given).partition(":///")
+    return project.folder / Path(path).expanduser() if scheme == "sqlite" and "?" not in path else None
+
+
+def _stock_of(path: Path) -> Stock:
+    uri = f"file:{quote(str(path))}?mode=rw"  # never makes one
+    with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as file:
+        file.execute("BEGIN")
+        if file.execute("SELECT version_num FROM alembic_version").fetchone() != (VERSION,):
+            raise LookupError
+        return take_stock(file.execute)
+
+
+def _worker(columns: dict[str, Any]) -> WorkerRow:
+    trouble = orjson.loads(columns["trouble"]) if columns["trouble"] else None
+    return WorkerRow(**columns | {"trouble": Trouble(**trouble) if trouble else None})
