@@ -8,38 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ..model import State, TableName, TableState
-
-if TYPE_CHECKING:
-    from .stream import Stream
+from .standing import Standing
 
 ASKED = "somebody asked for it"
 AGAIN = (State.LIVE, State.FAILED, State.GAP)
 """The states in which a table can begin anew; a copy under way is finished first."""
 
 
-def asked(stream: Stream) -> list[TableName]:
+def asked(stream: Standing) -> list[TableName]:
     """The tables of the stream that somebody wants copied anew, and that can begin now."""
     wanted = stream.target.asked_anew(stream.claim.stream)
     return [table for table in wanted if table in stream.states and stream.states[table].state in AGAIN]
 
 
-def begin_anew(stream: Stream, tables: Iterable[TableName]) -> None:
+def begin_anew(stream: Standing, tables: Iterable[TableName]) -> None:
     """From here on these tables wait for a copy that is built beside them. Whoever starts next finds them
     without a floor, and plans the same: with that, who asked is answered."""
     states = [again(stream.states[table]) for table in tables]
     stream.settle(states, [state.schema.table for state in states])
 
 
-def decline(stream: Stream, table: TableName, reason: str) -> str:
+def decline(stream: Standing, table: TableName, reason: str) -> str:
     """Leave a table as it is though somebody asked for a copy; the sentence that tells why."""
     stream.settle([], [table])
     return f"table {table} is not copied anew: {reason}"
 
 
-def lose_log(stream: Stream, reason: str) -> None:
+def lose_log(stream: Standing, reason: str) -> None:
     """The log after the position is gone: what depends on it becomes a Gap (Promise 7). Tables that are to be
     copied from their start depend on nothing that was."""
     lost = [
@@ -50,17 +47,17 @@ def lose_log(stream: Stream, reason: str) -> None:
     stream.settle(lost)
 
 
-def lose_side(stream: Stream, beside: Iterable[TableState]) -> None:
+def lose_side(stream: Standing, beside: Iterable[TableState]) -> None:
     """A side stream is to be taken away: the tables that only it has begin anew as the main stream's."""
     stream.settle([again(state) for state in beside if state.schema.table not in stream.states])
 
 
-def waiting(stream: Stream) -> list[TableName]:
+def waiting(stream: Standing) -> list[TableName]:
     """The tables that are still to begin, whatever the log holds."""
     return [table for table, state in stream.states.items() if _is_waiting(state)]
 
 
-def leave(stream: Stream, tables: Collection[TableName]) -> None:
+def leave(stream: Standing, tables: Collection[TableName]) -> None:
     """These tables are the stream's no longer; their rows stay."""
     stream.target.leave(stream.claim, list(tables))
     for table in tables:

@@ -14,7 +14,7 @@ from ..connector import Claim, Source, Store, Target
 from ..errors import Interrupted, Refused, SynclineError, Transient
 from ..model import Problem, Schema, Severity, Span, TableName
 from ..model.position import stream_name
-from .pipeline import compare_log
+from .gap import compare_log
 from .plan import Plan, discover, make_plan
 from .report import Options
 from .shared import refuse_shared, side_name

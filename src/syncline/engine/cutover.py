@@ -123,7 +123,7 @@ class Cutover(Pipeline):
             notes.append(f"numbering goes on at the target: {told}")
         stream = main.claim.stream
         if self._switch.remove:
-            self._leave(main)
+            self._streams.remove(main)
             notes.append(f"stream {stream} was taken away from both ends")
         else:
             name = self._options.pipeline

@@ -19,6 +19,10 @@ class Parking:
     """The parked keys of a stream, as the target has them plus what the open transaction changes."""
 
     def __init__(self, entries: Iterable[Parked]) -> None:
+        self.load(entries)
+
+    def load(self, entries: Iterable[Parked]) -> None:
+        """Know what the target has, and nothing else."""
         self._keys: dict[TableName, dict[Key, Parked]] = {}
         self._freed: set[TableName] = set()
         for entry in entries:

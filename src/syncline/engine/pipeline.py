@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
-from .. import failpoints
 from ..connector import Claim, Source, Target
 from ..errors import NeedsOperator, Refused, SynclineError, Transient
-from ..model import Deletes, Identity, Position, Schema, State, TableName, TableState
+from ..model import Deletes, Schema, State, TableName, TableState
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest
-from ..verify.digests import digest
 from . import anew
 from .arrivals import Arrivals
+from .entry import Entry
+from .gap import check_log, check_side_log
 from .parking import describe
 from .plan import NewTable, Plan, is_chosen, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
-from .shapes import refuse_outdated
 from .shared import refuse_shared, side_name
 from .stores import Stores
 from .stream import Stream
-from .tally import Beside, Tally
-from .throttle import Throttle
+from .streams import Streams
+from .tally import Tally
 from .transform.schema import left_out
 from .transform.source import TransformedSource
 
@@ -35,7 +32,6 @@ VERDICTS = {
     Finding.UNPROVEN: Verdict.NOT_COMPARED,
 }
 
-FOLLOWED = (State.COPYING, State.CATCHING_UP, State.LIVE)
 COPIES = 3
 KEPT = "rows that were deleted at the source may be at the target (deletes = ignore)"
 
@@ -58,11 +54,10 @@ class Pipeline:
         self._options = options
         self._stores = Stores(lambda: TransformedSource(open_source(), options.rules), open_target)
         self._observer = Tally(observer)
-        self._throttle = Throttle(options.rate_limit)
         self._patience = Patience(None if options.follow else options.give_up_after)
-        self._fences: dict[str, int] = {}
-        self._planned = self._entered = False
-        self._asked: set[TableName] = set()
+        self._streams = Streams(self._stores, options, self._observer, self._patience.progress)
+        self._entry = Entry(self._streams)
+        self._planned = False
         self.report = Report("", "", "")
 
     def run(self) -> Report:
@@ -99,7 +94,7 @@ class Pipeline:
 
     def _as_met(self, error: SynclineError) -> SynclineError:
         """Refused promises that nothing was touched; once tables are entered it is an operator's matter."""
-        if isinstance(error, Refused) and self._entered:
+        if isinstance(error, Refused) and self._entry.done:
             return NeedsOperator(error.operation, error.subject, error.reason, error.remedy)
         return error
 
@@ -116,10 +111,10 @@ class Pipeline:
         if known and known.removing and not source.attached(name):
             return self._finish_removal(known, source, target)
         if known and known.position:
-            known = self._check_log(known, here, source, target)
+            known = check_log(self._streams, known, here, source, target)
         beside = target.peek(side_name(name))
         if known and beside and beside.position:
-            known, beside = self._check_side_log(known, beside, source, target)
+            known, beside = check_side_log(self._streams, known, beside, source, target)
         tables = dict(known.tables) if known else {}
         if known and beside and beside.position:
             tables |= beside.tables
@@ -127,7 +122,7 @@ class Pipeline:
         tables = {table: state for table, state in tables.items() if table not in gone}
         asked = target.asked_anew(name) if known else ()
         plan = make_plan(source, target, tables, self._options, asked=asked, notice=self._observer.notice)
-        self._asked = {new.schema.table for new in plan.new} & set(asked)
+        self._entry.asked = {new.schema.table for new in plan.new} & set(asked)
         refuse_shared(name, here, target, [new.schema.table for new in plan.new], self._options)
         self._tell(plan, target)
         if self._options.dry_run:
@@ -180,96 +175,11 @@ class Pipeline:
                 table.verdict = Verdict.RESUMED
         return self.report
 
-    def _check_log(self, known: Claim, here: Identity, source: Source, target: Target) -> Claim | None:
-        """Promise 7: a log that does not hold everything after the position is a Gap, and says so. With
-        --replace everything is taken away and begun anew beside the old tables; what somebody asked for is
-        begun anew, and the rest stays a Gap."""
-        try:
-            compare_log(known, here, source)
-        except NeedsOperator as gap:
-            # Another worker may have moved both ends between the two looks: only a claim makes them stand.
-            dry = self._options.dry_run
-            still = target.peek(known.stream) if dry else self._claim(target, known.stream)
-            if still is None or still.position != known.position:
-                return self._check_log(still, here, source, target) if still and still.position else None
-            if not self._options.replace:
-                if not dry and self._begin_log_anew(still, gap.reason, source, target):
-                    return target.peek(known.stream)
-                remedy = f"{'use' if self._options.pipeline else 'run with'} {self._options.remedy()}"
-                remedy += " to copy its tables anew and swap them in"
-                raise NeedsOperator(gap.operation, gap.subject, gap.reason, remedy) from None
-            self._observer.notice(f"{gap.reason}: everything is copied anew")
-            if not dry:
-                for stream in (known.stream, side_name(known.stream)):
-                    self._take_away(stream, source, target)
-            return None
-        return known
-
-    def _check_side_log(
-        self, known: Claim, beside: Claim, source: Source, target: Target
-    ) -> tuple[Claim | None, Claim | None]:
-        """Both streams; where the side stream's log is lost its tables begin anew, and nothing else is."""
-        assert beside.position
-        try:
-            source.check_log(beside.stream, beside.position)
-        except NeedsOperator as gap:
-            if self._options.dry_run:
-                return known, beside
-            self._observer.notice(f"{gap.reason}: {', '.join(map(str, beside.tables))} copied anew")
-            stream = self._stream(self._claim(target, known.stream), source, target)
-            anew.lose_side(stream, beside.tables.values())
-            self._take_away(beside.stream, source, target)
-            return target.peek(known.stream), None
-        return known, beside
-
-    def _begin_log_anew(self, claim: Claim, reason: str, source: Source, target: Target) -> bool:
-        """Record the Gap. Where tables are to be copied from their start, take the lost log away, so that
-        they begin another one; False when there are none."""
-        stream, side = self._stream(claim, source, target), side_name(claim.stream)
-        beside = target.peek(side)
-        anew.lose_log(stream, reason)
-        anew.lose_side(stream, beside.tables.values() if beside else ())
-        anew.begin_anew(stream, anew.asked(stream))
-        begun = anew.waiting(stream)
-        if not begun:
-            return False
-        named = ", ".join(map(str, begun[:8])) + (f" and {len(begun) - 8} more" if len(begun) > 8 else "")
-        self._observer.notice(f"{reason}: {named} copied anew")
-        self._take_away(side, source, target)
-        source.detach(claim.stream)
-        return True
-
-    def _take_away(self, stream: str, source: Source, target: Target) -> None:
-        """Leave nothing of a stream at either end."""
-        source.detach(stream)
-        target.forget(stream)
-        self._fences.pop(stream, None)
-
-    def _claim(self, target: Target, name: str) -> Claim:
-        """Take the fence; after an error only if nobody else took it meanwhile (Promise 2)."""
-        claim = target.claim(name, self._fences.get(name))
-        self._fences[name] = claim.fence
-        return claim
-
-    def _stream(
-        self, claim: Claim, lookup: Source | None, target: Target, observer: Observer | None = None
-    ) -> Stream:
-        return Stream(
-            self._stores,
-            lookup or self._stores.source(),
-            target,
-            claim,
-            self._options,
-            observer or self._observer,
-            self._patience.progress,
-            self._throttle,
-        )
-
     def _sync(
         self, name: str, plan: Plan, gone: Collection[TableName], source: Source, target: Target
     ) -> Report:
         """Bring every table of the plan to live, and do what the mode asks for then."""
-        main = self._stream(self._claim(target, name), source, target)
+        main = self._streams.open(self._streams.claim(target, name), source, target)
         side = side_name(name)
         if gone:
             self._leave_tables(main, gone)
@@ -279,17 +189,17 @@ class Pipeline:
         beside = target.peek(side)
         if beside is None or beside.position is None:
             # A run died before the side stream began, or after it had joined.
-            self._take_away(side, source, target)
+            self._streams.take_away(side, source, target)
             beside = None
         new = plan.new
         if main.has_live or beside is not None:
             while beside is not None or new:
                 # What is on its way comes first; of its tables those whose copy begins anew as well.
                 now = [table for table in new if beside is None or table.schema.table in beside.tables]
-                self._add_beside(main, side, now)
+                self._entry.add_beside(main, side, now)
                 new, beside = [table for table in new if table not in now], None
         else:
-            self._enter(main, new, source)
+            self._entry.enter(main, new, source)
             main.copy()
         main.catch_up(source.ceiling())
         main.inspect()
@@ -317,7 +227,9 @@ class Pipeline:
         """Let go of tables, also of those that are being brought up beside."""
         streams = [main]
         if main.target.peek(side := side_name(main.claim.stream)) is not None:
-            streams.append(self._stream(self._claim(main.target, side), main.lookup, main.target))
+            streams.append(
+                self._streams.open(self._streams.claim(main.target, side), main.lookup, main.target)
+            )
         for stream in streams:
             anew.leave(stream, [table for table in gone if table in stream.states])
         for table in gone:
@@ -333,10 +245,10 @@ class Pipeline:
             refuse_shared(main.claim.stream, main.lookup.identity(), main.target, tables, self._options)
             self._observer.notice(f"table {names} is new at the source: it is copied beside the others")
             self._tell(Plan(known=main.states, new=list(new)), main.target)
-            self._add_beside(main, side, new)
+            self._entry.add_beside(main, side, new)
         except Refused as error:
             self._observer.notice(f"leaving out table {names}: {error}")
-            self._take_away(side, main.lookup, main.target)
+            self._streams.take_away(side, main.lookup, main.target)
 
     def _mend(self, main: Stream, side: str) -> None:
         """Compare the suspects between batches, and copy anew what is not equal (Promise 4, Race 7)."""
@@ -381,112 +293,7 @@ class Pipeline:
                 self._observer.notice(f"the copy of table {table} begins anew: {outgrown[table]}")
             if new:
                 anew.begin_anew(main, tables)
-                self._add_beside(main, side, new)
-
-    def _enter(self, stream: Stream, new: Sequence[NewTable], source: Source) -> None:
-        """Attach the stream's tables to the log, wait for a floor, take the new ones in."""
-        if not new:
-            return
-        fresh = stream.claim.position is None
-        try:
-            begins = source.attach(
-                stream.claim.stream, [table.schema for table in new], self._observer.notice
-            )
-            failpoints.hit("attach.done")
-            if begins and any(state.floor for state in stream.states.values() if state.state in FOLLOWED):
-                # The log was lost after we looked: those tables need what it held (Promise 7).
-                source.check_log(stream.claim.stream, stream.position)
-            floor = source.floor(self._observer.notice)
-            # A row that came in another shape before the floor is told by nobody (Race 9).
-            refuse_outdated("begin", source, [table.schema for table in new])
-            states = [self._initial(table, floor, source, stream.target) for table in new]
-            stream.enter(states, floor, first=fresh or begins)
-            if fresh:  # another pipeline may have begun in the same moment
-                tables = [table.schema.table for table in new]
-                refuse_shared(stream.claim.stream, source.identity(), stream.target, tables, self._options)
-        except (Refused, NeedsOperator):
-            if fresh:  # nothing was copied: leave nothing behind
-                self._take_away(stream.claim.stream, source, stream.target)
-            raise
-        self._entered = True
-
-    def _initial(self, new: NewTable, floor: Position, source: Source, target: Target) -> TableState:
-        """The first state of a table; one that is at the target already is not copied, if it still is."""
-        schema = new.schema
-        state = TableState(schema, State.COPYING, floor=floor, created=new.made, aside=new.aside)
-        if not new.adopted:
-            return state
-        wanted = digest(source, source, target, schema)
-        goal = source.ceiling()
-        if digest(target, source, target, schema) != wanted:
-            remedy = self._options.remedy(schema.source_table if self._options.pipeline else None)
-            raise NeedsOperator(
-                "sync",
-                f"table {schema.table}",
-                f"it was written to while it was compared with the rows that {target.name} holds already",
-                f"run again when it is quiet, or use {remedy}",
-            )
-        return replace(state, state=State.CATCHING_UP, goal=goal)
-
-    def _add_beside(self, main: Stream, side: str, new: Sequence[NewTable]) -> None:
-        """Add tables to a live stream: they are copied and caught up by a side stream while the main one
-        goes on; at a barrier one transaction makes them the main stream's (Races 2, 4)."""
-        outcome: list[BaseException | Stream] = []
-
-        def bring_up() -> None:
-            try:
-                stream = self._open_side(main, side, new)
-                stream.copy()
-                stream.catch_up(stream.lookup.ceiling())
-                outcome.append(stream)
-            except BaseException as error:  # carried to the main thread, which raises it
-                outcome.append(error)
-
-        work = threading.Thread(target=bring_up, name="side", daemon=True)
-        work.start()
-        try:
-            while work.is_alive():
-                main.follow(done=lambda: not work.is_alive())
-        except BaseException:
-            self._stores.interrupt_until(lambda: not work.is_alive())
-            work.join()
-            raise
-        work.join()
-        result = outcome[0]
-        if isinstance(result, BaseException):
-            raise result
-        self._join(main, result)
-
-    def _open_side(self, main: Stream, side: str, new: Sequence[NewTable]) -> Stream:
-        source, target = self._stores.source(), self._stores.target()
-        claim = self._claim(target, side)
-        if claim.position:
-            source.check_log(side, claim.position)
-        stream = self._stream(claim, source, target, Beside(self._observer))
-        tables = [state.schema for state in stream.states.values()] + [table.schema for table in new]
-        source.attach(main.claim.stream, tables, self._observer.notice)
-        self._enter(stream, new, source)
-        return stream
-
-    def _join(self, main: Stream, side: Stream) -> None:
-        """Both streams stop at one position; there the side stream's tables become the main stream's."""
-        barrier = main.lookup.ceiling()
-        main.catch_up(barrier)
-        side.catch_up(barrier)
-        while behind := main.lookup.compare(main.position, side.position):
-            # A row that was read again moved one stream's goal past the barrier.
-            late, early = (main, side) if behind < 0 else (side, main)
-            late.catch_up(early.position)
-        failpoints.hit("join.before_commit")
-        main.join(side)
-        failpoints.hit("join.after_commit")
-        if answered := self._asked & set(side.states):
-            main.settle([], sorted(answered))
-            self._asked -= answered
-        main.lookup.detach(side.claim.stream)
-        self._fences.pop(side.claim.stream, None)
-        self._stores.release(side.lookup)
-        self._stores.release(side.target)
+                self._entry.add_beside(main, side, new)
 
     def _conclude(self, main: Stream) -> Report:
         """Compare, set the sequences, take everything away, report. A stream that is kept stays."""
@@ -504,7 +311,7 @@ class Pipeline:
                 " run again, give them up with `syncline parked drop`, or take all away with --remove"
             )
             return self.report
-        self._leave(main)
+        self._streams.remove(main)
         return self.report
 
     def _judge(self, main: Stream, live: Sequence[Schema]) -> None:
@@ -522,14 +329,6 @@ class Pipeline:
                         table.verdict = Verdict.PARKED
             elif state is not None:
                 table.verdict, table.detail = Verdict.FAILED, state.detail or f"it is {state.state}"
-
-    def _leave(self, main: Stream) -> None:
-        """Leave nothing of the stream at either end; a removal that is killed is finished by the next run."""
-        main.target.mark_removing(main.claim)
-        failpoints.hit("remove.before_detach")
-        main.lookup.detach(main.claim.stream)
-        failpoints.hit("remove.after_detach")
-        main.target.forget(main.claim.stream)
 
     def _compare(self, main: Stream, schemas: Sequence[Schema]) -> Mapping[TableName, Finding]:
         """Compare tables of the stream as its owner."""
@@ -568,28 +367,15 @@ class Pipeline:
         for stream in (side_name(name), name):
             known = target.peek(stream)
             if known is not None and not self._options.dry_run:
-                target.mark_removing(self._claim(target, stream))
+                target.mark_removing(self._streams.claim(target, stream))
             if known is None and not source.attached(stream):
                 continue
             self.report.notes.append(f"stream {stream} is taken away from both ends")
             if not self._options.dry_run:
-                self._take_away(stream, source, target)
+                self._streams.take_away(stream, source, target)
         if not self.report.notes:
             self.report.notes.append("there was nothing to take away")
         return self.report
-
-
-def compare_log(known: Claim, here: Identity, source: Source) -> None:
-    """NeedsOperator when the source is another one by now, or its log lacks what comes after the position."""
-    assert known.position
-    if known.source and known.source.incarnation != here.incarnation:
-        raise NeedsOperator(
-            "go on with",
-            f"stream {known.stream}",
-            f"the source is not what it was: {known.source.incarnation} became {here.incarnation or 'none'}, "
-            "so it was restored, promoted or replaced, and its log may lack changes",
-        )
-    source.check_log(known.stream, known.position)
 
 
 def _intention(new: NewTable) -> str:

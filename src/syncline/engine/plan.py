@@ -68,43 +68,54 @@ def make_plan(
     """
     found = discover(source, target)
     chosen, exact = _choose(found, options, source.name, refuse)
-    _refuse_twins(chosen, refuse)
+    _refuse_twins(chosen, lambda table: table, "", "rename one of them", refuse)
     by_name = {schema.table: schema for schema in [*found, *chosen]}
     anew = _find_outdated(source, by_name, tables.values())
     redone = {new.schema.table for new in anew}
     known = {table: state for table, state in tables.items() if table not in redone}
     other = _under_other_rules(known.values(), chosen, by_name, refuse)
+    plan = Plan(known=_keep(known, other, options, asked, refuse))
+    fit: list[Schema] = []
+    for schema in chosen:
+        if schema.table in plan.known or schema.table in redone:
+            continue
+        reasons = [schema.problem] if schema.problem else list(target.refusals(schema))
+        subject = f"table {schema.source_table}"
+        if not reasons:
+            fit.append(schema)
+        elif schema.table in exact:
+            refuse(schema.table, [Refused("sync", subject, reason) for reason in reasons])
+        else:
+            plan.skipped[schema.table] = reasons
+    placed = [*fit, *(state.schema for state in plan.known.values())]
+    _refuse_twins(placed, target.place, f" at {target.name}", "leave one out with --exclude", refuse)
+    plan.new = [*anew, *_place(source, target, fit, options, refuse, asked, notice)]
+    if not (plan.new or plan.known or fit) and (plan.skipped or not found):
+        first = next(iter(plan.skipped.items()), None)
+        told = f"none of its tables can be synced: {first[0]}: {'; '.join(first[1])}" if first else ""
+        refuse(None, [Refused("sync", source.name, told or "it has no tables")])
+    return plan
+
+
+def _keep(
+    known: Mapping[TableName, TableState],
+    other: set[TableName],
+    options: Options,
+    asked: Collection[TableName],
+    refuse: Refuse,
+) -> dict[TableName, TableState]:
+    """The tables of the stream that go on; `other` were made by other rules, and are refused unless their
+    rows are given up."""
     given_up = other if options.replace else other & set(asked)
     if options.replace:
         given_up |= {table for table, state in known.items() if state.state in (State.FAILED, State.GAP)}
-    known = {table: state for table, state in known.items() if table not in given_up}
     if other - given_up:
         table = known[next(iter(other - given_up))].schema.source_table
         why = "its rows at the target were made by other rules"
         remedy = f"use {options.remedy(table if options.pipeline else None)} to copy it anew,"
         remedy += " or the rules as they were"
         refuse(table, [Refused("sync", f"table {table}", why, remedy)])
-    plan = Plan(known=known)
-    fit: list[Schema] = []
-    for schema in chosen:
-        if schema.table in known or schema.table in redone:
-            continue
-        reasons = [schema.problem] if schema.problem else list(target.refusals(schema))
-        if not reasons:
-            fit.append(schema)
-        elif schema.table in exact:
-            refuse(
-                schema.table, [Refused("sync", f"table {schema.source_table}", reason) for reason in reasons]
-            )
-        else:
-            plan.skipped[schema.table] = reasons
-    _refuse_collisions(target, [*fit, *(state.schema for state in known.values())], refuse)
-    plan.new = [*anew, *_place(source, target, fit, options, refuse, asked, notice)]
-    if not (plan.new or known or fit) and (plan.skipped or not found):
-        first = next(iter(plan.skipped.items()), None)
-        told = f"none of its tables can be synced: {first[0]}: {'; '.join(first[1])}" if first else ""
-        refuse(None, [Refused("sync", source.name, told or "it has no tables")])
-    return plan
+    return {table: state for table, state in known.items() if table not in given_up}
 
 
 def _find_outdated(
@@ -195,14 +206,21 @@ def _some(schemas: Sequence[Schema]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no tables"
 
 
-def _refuse_twins(schemas: Iterable[Schema], refuse: Refuse) -> None:
-    """Refuse two tables of the source that rules give one name."""
+def _refuse_twins(
+    schemas: Iterable[Schema],
+    place: Callable[[TableName], TableName],
+    where: str,
+    remedy: str,
+    refuse: Refuse,
+) -> None:
+    """Refuse two tables of the source that would be one, as rules name them or as the target does."""
     sources: dict[TableName, TableName] = {}
     for schema in schemas:
-        other = sources.setdefault(schema.table, schema.source_table)
-        if other != schema.source_table:
-            why, subject = f"both would be {schema.table}", f"tables {other} and {schema.source_table}"
-            refuse(schema.source_table, [Refused("sync", subject, why, "rename one of them")])
+        mine, placed = schema.source_table, place(schema.table)
+        other = sources.setdefault(placed, mine)
+        if other != mine:
+            subject = f"tables {other} and {mine}"
+            refuse(mine, [Refused("sync", subject, f"both would be {placed}{where}", remedy)])
 
 
 def _under_other_rules(
@@ -237,17 +255,6 @@ def _differs(now: Schema, then: Schema) -> bool:
 
 def _rules(schema: Schema) -> tuple[TableName, str]:
     return schema.source_table, schema.transformed.rules if schema.transformed else ""
-
-
-def _refuse_collisions(target: Target, schemas: Iterable[Schema], refuse: Refuse) -> None:
-    placed: dict[TableName, TableName] = {}
-    for schema in schemas:
-        mine = schema.source_table
-        other = placed.setdefault(target.place(schema.table), mine)
-        if other != mine:
-            why = f"both would be {target.place(schema.table)} at {target.name}"
-            subject = f"tables {other} and {mine}"
-            refuse(mine, [Refused("sync", subject, why, "leave one out with --exclude")])
 
 
 def _place(
