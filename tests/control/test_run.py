@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,12 +233,43 @@ def test_a_schedule_runs_again_and_again_and_never_twice_at_once(room: Room) -> 
     wait_until(lambda: ran(4), "the fourth run")
     wait_until(lambda: synced(room), "the row")
     assert max(most) == 1
-    room.wait("orders", lambda one: one["state"] in ("scheduled", "running") and one["next_run"])
+    status = room.status("orders")
+    assert status["state"] in ("scheduled", "running")
+    assert status["next_run"]
     room.call("pause", "orders")
     room.wait("orders", lambda one: one["state"] == "paused" and one["next_run"] is None)
     room.call("resume", "orders")
     count = len(room.reports())
     wait_until(lambda: ran(count + 1), "a run after the pause")
+    assert end(process) == 143
+
+
+def test_between_two_scheduled_runs_it_waits_for_the_next_one(room: Room) -> None:
+    """However slow the supervisor is to hear that a worker has ended: here it stands still meanwhile."""
+    text = (room.folder / "syncline.toml").read_text()
+    room.write(text + 'schedule = "every 1h"\n')
+    process = room.start("run", SYNCLINE_FAILPOINTS="copy.before_commit=sleep:1")
+    room.wait("orders", lambda one: one["running"])
+    process.send_signal(signal.SIGSTOP)
+    seen: list[str] = []
+
+    def compared(one: dict[str, Any]) -> bool:
+        seen.append(one["state"])
+        return bool(one["figures"]) and one["figures"]["tables"][0]["state"] == "equal"
+
+    room.wait("orders", compared)
+    seen += [room.status("orders")["state"] for _ in range(200)]  # longer than a process takes to end
+    process.send_signal(signal.SIGCONT)
+
+    def over(one: dict[str, Any]) -> bool:
+        seen.append(one["state"])
+        return one["state"] not in ("running", "ending")
+
+    status = room.wait("orders", over)
+    assert (status["state"], status["trouble"]) == ("scheduled", None)
+    assert status["next_run"] > status["since"]
+    assert set(seen) == {"running", "scheduled"}
+    assert "next run in" in room.call("status").out
     assert end(process) == 143
 
 

@@ -66,18 +66,23 @@ class Child:
         """End it."""
         self._process.kill()
 
-    def finish(self) -> dict[str, Any]:
-        """Its last word, once `hear` says so. One that died without a word gets one."""
-        self.link.close()
-        try:
-            code = self._process.wait(EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+    def word(self) -> dict[str, Any]:
+        """Its last word, once `hear` says so. One that died without a word gets one; any other one lives
+        until it is dismissed."""
         try:
             word: dict[str, Any] = orjson.loads(self._said)
         except orjson.JSONDecodeError:
+            code = self.dismiss()
             how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code} and no word"
             died = Died("run", f"pipeline {self._name}", f"its worker {how}", "")
             return error_members(died)
         return word
+
+    def dismiss(self) -> int:
+        """Let it go, and wait until it is gone; its exit code."""
+        self.link.close()
+        try:
+            return self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()

@@ -19,7 +19,8 @@ def take_away(project: Project, name: str, *, supervised: bool) -> list[str]:
     except BaseException:
         child.terminate()
         raise
-    word = child.finish()
+    word = child.word()
+    child.dismiss()
     if word["error"]:
         raise from_members(word)
     with open_state(project) as state:

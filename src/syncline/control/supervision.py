@@ -94,9 +94,9 @@ class Supervision:
         return True
 
     def ended(self, now: float) -> None:
-        """The worker has said all: decide when it is started again."""
+        """The worker has said all: decide when it is started again. Whoever started it dismisses it."""
         assert self.child is not None
-        self.word, self.child = self.child.finish(), None
+        self.word, self.child = self.child.word(), None
         lasted, asked = now - self.since, self._terminated
         self._enter(Phase.ENDED, now)
         code = (self.word["error"] or {}).get("code", "")

@@ -178,9 +178,17 @@ class Supervisor:
                 with suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
             elif one.child is not None and one.child.hear():
-                self._selector.unregister(one.child.link)
-                one.ended(time.time())
-                self._note_end(one)
+                self._part(one, one.child)
+
+    def _part(self, one: Supervision, child: Child) -> None:
+        """Let a worker go that has said all, once its end is stored: status must not take a worker that
+        ended for one that died."""
+        self._selector.unregister(child.link)
+        now = time.time()
+        one.ended(now)
+        self._show(one, now)
+        child.dismiss()
+        self._note_end(one)
 
     def _note_end(self, one: Supervision) -> None:
         assert one.word is not None

@@ -36,6 +36,8 @@ MODES = ("follow", "once", "remove")
 ORPHAN_SECONDS = 10.0
 """So long a worker without a supervisor may take to end cleanly; then it ends at once."""
 PREDECESSOR_SECONDS = 15.0
+FAREWELL_SECONDS = 15.0
+"""So long a worker that has said all may wait until its supervisor has stored that."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
             word = Worker(project, asked.pipeline, asked.mode, link, echo=asked.echo).run()
         except SynclineError as error:
             word = error_members(error)
-        _say(link, word)
+        _take_leave(link, word)
     return int(word["exit"])
 
 
@@ -66,6 +68,7 @@ class Worker:
         from ..observe.logs import open_log
 
         self._project, self._name, self._mode, self._link = project, name, mode, link
+        self._ended = threading.Event()
         self._log: logging.Logger = open_log(project.log_of(name), name, echo=echo)
 
     def run(self) -> dict[str, Any]:
@@ -77,12 +80,16 @@ class Worker:
         except BaseException as error:  # whatever it is, the supervisor gets a document
             show_traceback(error)
             return error_members(explain(error, f"pipeline {self._name}"))
+        finally:
+            self._ended.set()
 
     def _watch(self, stopper: Stopper) -> None:
-        """Wait for the supervisor's end."""
+        """Wait for the supervisor's end; after this worker's own it means nothing any more."""
         with suppress(OSError):  # a link that broke is as good as closed
             while self._link.recv(1):
                 pass
+        if self._ended.is_set():
+            return
         self._log.info("the supervisor is gone: ending")
         threading.Timer(ORPHAN_SECONDS, os._exit, [128 + signal.SIGTERM]).start()
         if stopper.received is None:
@@ -146,9 +153,14 @@ def held(name: str, lock: Lock) -> NeedsOperator:
     return NeedsOperator("run", f"pipeline {name}", f"process {pid} works on it", "stop that one first")
 
 
-def _say(link: socket.socket, word: dict[str, Any]) -> None:
+def _take_leave(link: socket.socket, word: dict[str, Any]) -> None:
+    """Say the last word, and wait until it was heard."""
     with suppress(OSError):  # nobody may listen any more
         link.sendall(orjson.dumps(word))
+        link.shutdown(socket.SHUT_WR)
+        link.settimeout(FAREWELL_SECONDS)
+        while link.recv(1):
+            pass
 
 
 if __name__ == "__main__":
