@@ -9,11 +9,13 @@
     ├── Corruption      stops at once; nothing more is written               exit 4
     └── Interrupted     somebody asked to stop; clean and resumable    exit 130, 143
 
-Every message reads `cannot <do what> <to what>: <why>; <what to do>`, holds one line and never a password.
+Every message reads `cannot <do what> <to what>: <why>; <what to do>`, that of an interruption `stopped by …`.
+It holds one line and never a password.
 """
 
 from __future__ import annotations
 
+import signal
 from typing import ClassVar, Self
 
 
@@ -74,19 +76,27 @@ class Corruption(SynclineError):
 
 
 class Interrupted(SynclineError):
-    """A signal asked the run to end. What was committed stays; the next run goes on from there."""
+    """A signal asked the run to end. What was committed stays; the next run goes on from there.
 
-    def __init__(self, signal_number: int = 2) -> None:
-        self.signal_number = signal_number
-        super().__init__("finish", "the run", "it was interrupted", "run the same command again to go on")
+    `position` is the one up to which all is committed, where the run was one that follows. Its message is no
+    complaint: somebody wanted this."""
+
+    def __init__(self, signal_number: int = 2, position: str = "") -> None:
+        self.signal_number, self.position = signal_number, position
+        kept = f"all is committed up to position {position}" if position else "what was committed stays"
+        super().__init__("finish", "the run", kept, "run the same command again to go on")
+
+    def __str__(self) -> str:
+        by = "Ctrl-C" if self.signal_number == signal.SIGINT else signal.Signals(self.signal_number).name
+        return f"stopped by {by}: {self.reason}; {self.remedy}"
 
     @property
     def exit_status(self) -> int:
         """The shell's habit: 128 + the signal's number."""
         return 128 + self.signal_number
 
-    def __reduce__(self) -> tuple[type[Self], tuple[int]]:  # type: ignore[override]
-        return type(self), (self.signal_number,)
+    def __reduce__(self) -> tuple[type[Self], tuple[int, str]]:  # type: ignore[override]
+        return type(self), (self.signal_number, self.position)
 
 
 def one_line(text: str) -> str:

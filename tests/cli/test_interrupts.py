@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -107,7 +109,11 @@ def test_a_follow_ends_clean_and_goes_on(
     wait_for(process, "orders: live")
     out, err = end(process, number)
     assert process.returncode == code
-    assert err.splitlines()[-1].startswith("syncline: cannot finish the run: it was interrupted")
+    by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    told = rf"stopped by {by}: all is committed up to position [0-9A-F]+/[0-9A-F]+;"
+    assert re.fullmatch(rf"syncline: ({told} run the same command again to go on)", err.splitlines()[-1])
+    assert json.loads(out)["error"]["message"] == err.splitlines()[-1].removeprefix("syncline: ")
+    assert "cannot" not in err
     assert "Traceback" not in err
     assert f'"exit": {code}' in out
     assert '"verdict": "followed"' in out

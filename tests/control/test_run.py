@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -77,6 +78,24 @@ def test_it_follows_shows_itself_and_ends_cleanly(room: Room) -> None:
     after = room.status("orders")
     assert (after["state"], after["running"], after["pid"]) == ("stopped", False, None)
     assert "was live" in room.call("status").out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_up_to_where_it_came(room: Room, number: int) -> None:
+    process = room.start("run", "--json")
+    room.wait_live("orders")
+    write_row(room.folder / "shop.db", 1000)
+    wait_until(lambda: synced(room), "the row")
+    assert end(process, number) == 128 + number
+    position = room.status("orders")["figures"]["position"]
+    by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert f"orders: stopped: all is committed up to position {position}\n" in room.lines
+    told = f"stopped by {by}: what was committed stays; run the same command again to go on"
+    assert f"syncline: {told}\n" in room.lines
+    assert "cannot" not in room.lines
+    document = json.loads(room.lines[room.lines.index("{\n") :])
+    assert (document["exit"], document["error"]["message"]) == (128 + number, told)
+    assert position in document["pipelines"]["orders"]["error"]["message"]
 
 
 def test_killing_the_supervisor_leaves_no_orphan_and_the_next_goes_on(room: Room) -> None:

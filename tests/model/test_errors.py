@@ -33,9 +33,9 @@ def test_errors_survive_pickling(kind: type[SynclineError]) -> None:
 
 @pytest.mark.parametrize("number", [2, 15])
 def test_an_interruption_survives_pickling(number: int) -> None:
-    again = pickle.loads(pickle.dumps(Interrupted(number)))
+    again = pickle.loads(pickle.dumps(Interrupted(number, "0/1A")))
     assert again.exit_status == 128 + number
-    assert str(again) == str(Interrupted(number))
+    assert str(again) == str(Interrupted(number, "0/1A"))
 
 
 def test_an_error_without_a_remedy_ends_with_its_reason() -> None:

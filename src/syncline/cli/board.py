@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -49,7 +50,12 @@ def board(pipelines: Sequence[PipelineStatus], now: float) -> RenderableType:
 
 
 def watching(console: Console, read: Callable[[], Sequence[PipelineStatus]], seconds: float) -> None:
-    """Show the picture in place until Ctrl-C."""
+    """Show the picture in place until Ctrl-C; SIGTERM ends it too, and leaves the terminal as it was."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
             while True:

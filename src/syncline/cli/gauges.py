@@ -62,6 +62,7 @@ class Gauges:
         self.lock = threading.RLock()
         self.tables: dict[TableName, TableGauge] = {}
         self.lag = Lag(0, 0)
+        self.position: Position | None = None
         self.change_rate = Rate()
 
     def told(self, table: TableGauge | None = None) -> None:
@@ -112,7 +113,8 @@ class Gauges:
             self.change_rate.add(self.clock(), changes)
             self.told()
 
-    def reached(self, position: Position) -> None: ...
+    def reached(self, position: Position) -> None:
+        self.position = position
 
     def parked(self, keys: int) -> None: ...
 

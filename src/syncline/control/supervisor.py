@@ -91,6 +91,11 @@ class Supervisor:
             self._end()
         if self._signal:
             raise Interrupted(self._signal)
+        return self.words
+
+    @property
+    def words(self) -> dict[str, dict[str, Any]]:
+        """What each pipeline's last worker said at its end."""
         return {name: one.word for name, one in self._pipelines.items() if one.word is not None}
 
     def stop(self, signal_number: int = 2) -> None:

@@ -30,6 +30,7 @@ from .signals import Stopper
 
 if TYPE_CHECKING:
     from ..engine.report import Report
+    from ..observe.figures import Figures
     from ..observe.logs import Format
 
 MODES = ("follow", "once", "remove")
@@ -118,13 +119,19 @@ class Worker:
             try:
                 report = run_pipeline(self._project, self._name, self._mode, recorder, started=started)
                 recorder.ended(report)
+            except Interrupted as end:
+                raise self._stopped(end, recorder.snapshot()) from None
             except BaseException as error:
-                known = explain(error, f"pipeline {self._name}")
-                if not isinstance(known, Interrupted):
-                    recorder.failed(known)
+                recorder.failed(explain(error, f"pipeline {self._name}"))
                 raise
         self._tell(report)
         return report_members(report)
+
+    def _stopped(self, end: Interrupted, figures: Figures) -> Interrupted:
+        """How a worker that was asked to end is meant to end; it says up to where it came."""
+        told = Interrupted(end.signal_number, figures.position or "")
+        self._note(f"stopped: {told.reason}", event="notice")
+        return told
 
     def _note(self, text: str, **members: object) -> None:
         from ..observe.logs import MEMBERS

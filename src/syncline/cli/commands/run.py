@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ...errors import Interrupted
 from ..chosen import Config, Json, Names
 from ..output import write_json
 
@@ -35,9 +36,11 @@ def run(
     Follows the source, or runs by the pipeline's schedule. A process that dies is started again. Look at them
     with syncline status.
     """
+    from ...control.failures import error_members
     from ...control.project import open_project
     from ...control.signals import Stopper
     from ...control.supervisor import Supervisor, worst
+    from ..failures import line
     from ..figures import printable
 
     def say(text: str) -> None:
@@ -48,7 +51,12 @@ def run(
     supervisor = Supervisor(project, names or (), once=once, echo=None if quiet else form)
     stopper = Stopper(say, at_once=supervisor.kill)
     stopper.watch(supervisor)
-    words = stopper.run(supervisor.run)
+    try:
+        words = stopper.run(supervisor.run)
+    except Interrupted as end:  # how it is meant to end
+        say(line(end))
+        document = error_members(end) | {"pipelines": supervisor.words}
+        return write_json(document, end.exit_status) if as_json else end.exit_status
     status = worst(words)
     if as_json:
         return write_json({"exit": status, "error": None, "pipelines": words}, status)

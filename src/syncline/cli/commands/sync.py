@@ -210,5 +210,6 @@ def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool
         except Interrupted as end:
             if not options.follow or not shown.following or not pipelines:
                 raise
-            error, report = end, pipelines[0].report  # how a follow that got there is meant to end
+            # How a follow that got there is meant to end.
+            error, report = Interrupted(end.signal_number, shown.position or ""), pipelines[0].report
     return show_report(report, error, as_json)
