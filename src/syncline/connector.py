@@ -49,12 +49,14 @@ class Capabilities:
     `formats` and `digests` are in the order of preference and end with `arrow` and `canonical-1`, which
     every store has. `writers` is how many transactions may load rows at once. `checks_references`: foreign
     keys that exist at the target are enforced on what streams write, so that parents must come first.
+    `folds_case`: tables whose names differ in the case of ASCII letters only are one table.
     """
 
     formats: tuple[str, ...] = (ARROW,)
     digests: tuple[str, ...] = (CANONICAL,)
     writers: int = 1
     checks_references: bool = False
+    folds_case: bool = False
 
 
 class Store(Protocol):

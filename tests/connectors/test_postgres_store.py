@@ -296,7 +296,7 @@ def test_what_cannot_be_synced_says_why_and_the_way_out(opened: Opener, postgres
                 CREATE TABLE late (a int PRIMARY KEY DEFERRABLE);
                 CREATE UNLOGGED TABLE unlogged (a int PRIMARY KEY);
                 CREATE VIEW seen AS SELECT 1 AS a; CREATE MATERIALIZED VIEW kept AS SELECT 1 AS a;
-                CREATE SCHEMA syncline; CREATE TABLE syncline.own (a int PRIMARY KEY);
+                CREATE SCHEMA syncline; CREATE TABLE syncline.streams (a int PRIMARY KEY);
                 CREATE TABLE left__syncline_new (a int PRIMARY KEY)""")  # fmt: skip
     problems = {str(schema.table): schema.problem for schema in opened(url).discover()}
     assert "no primary key" in problems.pop("keyless")

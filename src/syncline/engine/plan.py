@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ..connector import Notice, Source, Target
 from ..errors import Refused
 from ..model import Schema, Sighting, State, TableName, TableState
+from ..model.schema import lowered
 from ..verify.compare import Finding, compare_at_rest
 from .report import Options
 
@@ -88,7 +89,8 @@ def make_plan(
         else:
             plan.skipped[schema.table] = reasons
     placed = [*fit, *(state.schema for state in plan.known.values())]
-    _refuse_twins(placed, target.place, f" at {target.name}", "leave one out with --exclude", refuse)
+    where, remedy = f" at {target.name}", "leave one out with --exclude"
+    _refuse_twins(placed, target.place, where, remedy, refuse, lambda table: _folded(target, table))
     plan.new = [*anew, *_place(source, target, fit, options, refuse, asked, notice)]
     if not (plan.new or plan.known or fit) and (plan.skipped or not found):
         first = next(iter(plan.skipped.items()), None)
@@ -212,12 +214,14 @@ def _refuse_twins(
     where: str,
     remedy: str,
     refuse: Refuse,
+    fold: Callable[[TableName], TableName] = lambda table: table,
 ) -> None:
-    """Refuse two tables of the source that would be one, as rules name them or as the target does."""
+    """Refuse two tables of the source that would be one, as rules name them or as the target does; `fold`
+    gives the same for all names that are one there."""
     sources: dict[TableName, TableName] = {}
     for schema in schemas:
         mine, placed = schema.source_table, place(schema.table)
-        other = sources.setdefault(placed, mine)
+        other = sources.setdefault(fold(placed), mine)
         if other != mine:
             subject = f"tables {other} and {mine}"
             refuse(mine, [Refused("sync", subject, f"both would be {placed}{where}", remedy)])
@@ -257,6 +261,13 @@ def _rules(schema: Schema) -> tuple[TableName, str]:
     return schema.source_table, schema.transformed.rules if schema.transformed else ""
 
 
+def _folded(target: Target, table: TableName) -> TableName:
+    """The same for all names that mean one table at the target."""
+    if not target.capabilities.folds_case:
+        return table
+    return TableName(lowered(table.name), table.schema and lowered(table.schema))
+
+
 def _place(
     source: Source,
     target: Target,
@@ -267,7 +278,7 @@ def _place(
     notice: Notice,
 ) -> list[NewTable]:
     """How each new table comes to the target."""
-    existing = {schema.table for schema in target.discover()}
+    existing = {_folded(target, schema.table) for schema in target.discover()}
     new: list[NewTable] = []
     for schema in schemas:
         try:
@@ -288,7 +299,10 @@ def _placed(
 ) -> NewTable:
     """How one new table comes to the target; Refused when it cannot."""
     subject = f"table {schema.table}"
-    if target.place(schema.table) not in existing:
+    if _folded(target, target.place(schema.table)) not in existing:
+        if why := target.mismatch(schema):
+            taken = f"{target.place(schema.table)} is no table at {target.name}: {why}"
+            raise Refused("sync", subject, taken, "rename that, or leave the table out with --exclude")
         return NewTable(schema, made=True)
     if options.replace:
         if why := target.replaceable(schema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -11,13 +12,24 @@ from typing import Any
 
 from .types import Type
 
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
-@dataclass(frozen=True, slots=True, order=True)
+
+def lowered(name: str) -> str:
+    """A name with its ASCII letters in lower case: the same for two that differ in their case only."""
+    return name.translate(_LOWER)
+
+
+@dataclass(frozen=True, slots=True)
 class TableName:
-    """A table's name; `schema` is None in the store's default schema (PostgreSQL's current_schema())."""
+    """A table's name; `schema` is None in the store's default schema (PostgreSQL's current_schema()). Sorted
+    by name, and among those of one name the default schema's first."""
 
     name: str
     schema: str | None = None
+
+    def __lt__(self, other: TableName) -> bool:
+        return (self.name, self.schema or "") < (other.name, other.schema or "")
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name

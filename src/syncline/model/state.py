@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 
 import orjson
@@ -47,22 +48,37 @@ class Parked:
     asked: bool = False
 
     def dump_key(self) -> str:
-        """The persisted form of the key: a JSON array; bytes are objects that hold their base64 text."""
-        return orjson.dumps(self.key, default=_dump_cell).decode()
+        """The persisted form of the key: a JSON array. What JSON, or a store's own kind of it, has not is an
+        object: of the base64 text of bytes, and of text with a zero in it; of the name of a float that is no
+        finite number."""
+        return orjson.dumps([_dump_cell(cell) for cell in self.key]).decode()
 
     @staticmethod
     def load_key(text: str) -> Key:
         """The key that `dump_key` wrote."""
-        return tuple(
-            base64.b64decode(cell["base64"]) if isinstance(cell, dict) else cell
-            for cell in orjson.loads(text)
-        )
+        return tuple(_load_cell(cell) for cell in orjson.loads(text))
 
 
-def _dump_cell(cell: object) -> dict[str, str]:
-    if isinstance(cell, bytes):
-        return {"base64": base64.b64encode(cell).decode()}
-    raise TypeError
+def _dump_cell(cell: object) -> object:
+    match cell:
+        case bytes():
+            return {"base64": base64.b64encode(cell).decode()}
+        case str() if "\0" in cell:
+            return {"text": base64.b64encode(cell.encode()).decode()}
+        case float() if not math.isfinite(cell):
+            return {"float": str(cell)}
+    return cell
+
+
+def _load_cell(cell: object) -> object:
+    match cell:
+        case {"base64": text}:
+            return base64.b64decode(text)
+        case {"text": text}:
+            return base64.b64decode(text).decode()
+        case {"float": text}:
+            return math.nan if text == "nan" else float(text)
+    return cell
 
 
 @dataclass(frozen=True, slots=True)

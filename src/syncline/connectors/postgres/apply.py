@@ -372,7 +372,8 @@ class PostgresApply:
         action = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(settings)) if rest else sql.SQL("NOTHING")
         names = sql.SQL(", ").join(map(sql.Identifier, part.columns))
         return sql.SQL(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT ({}) DO {}"
+            # The alias, because the table may be called `excluded` itself.
+            "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} ON CONFLICT ({}) DO {}"
         ).format(
             sql.Identifier(*self._member(state)),
             names,

@@ -16,7 +16,7 @@ from psycopg import pq
 from psycopg.rows import class_row, namedtuple_row
 
 from ...model import Column, ForeignKey, Index, Schema, TableName
-from . import fingerprint
+from . import fingerprint, ledger
 from .connection import Connection
 from .types import SYSTEM, ServerType, canonical, qualified, quoted
 
@@ -46,7 +46,8 @@ SELECT c.oid, n.nspname AS namespace, c.relname AS name, c.relkind::text AS sort
             END AS missing_bypass
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
-  AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', %(own)s)
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT (n.nspname = %(own)s AND c.relname = ANY (%(kept)s))
   AND right(c.relname, length(%(aside)s)) <> %(aside)s
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.deptype = 'e')
@@ -137,7 +138,12 @@ def discover(connection: Connection, default: str, oids: Sequence[int] | None = 
         found = _fetch(
             connection,
             _TABLES,
-            {"own": BOOKKEEPING, "aside": ASIDE, "oids": None if oids is None else list(oids)},
+            {
+                "own": BOOKKEEPING,
+                "kept": list(ledger.TABLES),
+                "aside": ASIDE,
+                "oids": None if oids is None else list(oids),
+            },
         )
         relations = [table.oid for table in found]
         members = _grouped(_fetch(connection, _COLUMNS, [relations]))

@@ -322,6 +322,8 @@ _MEANINGS: Final[Mapping[str, tuple[type[SynclineError], str]]] = {
     "53100": (NeedsOperator, "free disk space at the server"),
     "53": (NeedsOperator, "give the server more of what it lacks"),
     "22": (Unfit, "change the value at the source, or the column at the target"),
+    "54000": (Unfit, "shorten the value at the source"),  # a row or a key that is larger than a page
+    "P0001": (Unfit, "take away what raises it at the target, or change the value at the source"),
     "23": (Unfit, "take away the constraint at the target, or the row that it refuses"),
 }
 

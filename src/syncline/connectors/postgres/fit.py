@@ -13,14 +13,26 @@ from .catalog import Member
 from .connection import Connection
 from .types import SYSTEM, native, wanted
 
+SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+"""PostgreSQL documentation, "System Columns"."""
+MOST_COLUMNS = 1600
+
+_RELATION = """
+SELECT c.oid, relkind::text, relpersistence::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE nspname = %s AND relname = %s
+"""
+# One that no table has for its rows, and no type for its arrays: that one would give way.
+_TYPE = """
+SELECT 1 FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
+WHERE nspname = %s AND typname = %s AND typrelid = 0
+  AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+"""
+_SORTS = {"S": "a sequence", "i": "an index", "I": "an index", "c": "a type"}
+
 
 def refusals(connection: Connection, schema: Schema) -> Sequence[str]:
     """Why a table can never be held exactly, a sentence a column (Promise 3)."""
-    reasons = [
-        f"the name {name} takes more than {ddl.NAME_BYTES} bytes"
-        for name in (schema.table.name, *schema.names)
-        if len(name.encode()) > ddl.NAME_BYTES
-    ]
+    reasons = list(_unnamable(schema))
     labels = _labels(connection)
     made = {enum.name for enum in ddl.enums(schema)}
     for column in ddl.carried(schema):
@@ -46,29 +58,38 @@ def refusals(connection: Connection, schema: Schema) -> Sequence[str]:
     return tuple(dict.fromkeys(reasons))
 
 
+def _unnamable(schema: Schema) -> Iterator[str]:
+    """Names that PostgreSQL does not take, and more of them than it takes."""
+    names = [column.name for column in ddl.carried(schema)]
+    for name in (schema.table.name, *names):
+        if not name:
+            yield "a column of it has an empty name, which PostgreSQL does not take"
+        elif len(name.encode()) > ddl.NAME_BYTES:
+            yield f"the name {name} takes more than {ddl.NAME_BYTES} bytes"
+    for name in names:
+        if name in SYSTEM_COLUMNS:
+            yield f"every table of PostgreSQL has a column {name} of its own"
+    if len(names) > MOST_COLUMNS:
+        yield f"it has {len(names):,} columns, and PostgreSQL takes {MOST_COLUMNS:,}"
+
+
 def mismatch(connection: Connection, schema: Schema, member: Member, default: str) -> str:
     """How the table differs from what the rows need, all of it; '' when it fits or there is none."""
-    row = connection.execute(
-        "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-        " WHERE nspname = %s AND relname = %s",
-        member,
-    ).fetchone()
+    row = connection.execute(_RELATION, member).fetchone()
     if row is None:
-        return ""
+        taken = connection.execute(_TYPE, member).fetchone()
+        return "a type has its name" if taken else ""
     found = catalog.discover(connection, default, [row[0]])
     if not found:
-        return "it is a partition, or something else that is no table of its own"
+        return f"it is {_SORTS.get(row[1], 'a partition, or something else that is no table of its own')}"
     (there,) = found
-    if connection.execute(
-        "SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = %s", row
-    ).fetchone() == (True,):
+    oid, sort, persistence = row
+    if sort not in ("r", "p"):
         return there.problem
-    differences = [*_columns(schema, there), *_fixed(connection, row[0], schema)]
-    if connection.execute("SELECT relpersistence = 'u' FROM pg_class WHERE oid = %s", row).fetchone() == (
-        True,
-    ):
+    differences = [*_columns(schema, there), *_fixed(connection, oid, schema)]
+    if persistence == "u":
         differences.append("it is unlogged, so that a crash empties it")
-    if not _keyed(connection, row[0], schema.key):
+    if not _keyed(connection, oid, schema.key):
         columns = ", ".join(schema.key)
         differences.append(f"it has no primary key or unique index over just ({columns})")
     return "; ".join(differences)

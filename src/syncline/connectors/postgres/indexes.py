@@ -37,6 +37,8 @@ def build(connection: Connection, claim: Claim, state: TableState, member: Membe
                 connection.execute(statement)
         except psycopg.errors.UniqueViolation as error:
             raise _doubled(index, schema.table, error) from None
+        except psycopg.errors.ProgramLimitExceeded:
+            continue  # a cell is larger than PostgreSQL can index: `omissions` names what is not made
         except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedFunction) as error:
             raise NeedsOperator(
                 "build",

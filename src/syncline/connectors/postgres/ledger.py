@@ -86,6 +86,9 @@ COMMENT ON SCHEMA syncline IS 'what Syncline keeps of the streams that write to 
 _KEPT = ("asked", "parked", "spans", "tables")
 """What is kept of tables, by stream, namespace and name."""
 
+TABLES = ("streams", *_KEPT)
+"""All that is ours in the schema `syncline`."""
+
 
 def exists(connection: Connection) -> bool:
     """Whether there is bookkeeping."""
@@ -356,7 +359,7 @@ def hand_over(connection: Connection, side: str, main: str) -> None:
 
 def forget(connection: Connection, stream: str) -> None:
     """Delete all rows of a stream."""
-    for table in (*_KEPT, "streams"):
+    for table in TABLES:
         connection.execute(f"DELETE FROM syncline.{table} WHERE stream = %s".encode(), [stream])
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Final
 
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
 from ...connector import Capabilities
@@ -125,7 +127,7 @@ class PostgresStore:
     def read_keys(self, schema: Schema, keys: Rows) -> Rows:
         """The rows with these keys now, through a join with the keys. A key that the server writes and cannot
         read again (`timestamp(0)` rounds past the last year) is looked for by its text, without an index."""
-        found, unreadable = self._read_readable(schema, keys)
+        found, unreadable = self._read_readable(schema, _without_zeros(keys))
         if unreadable:
             texts = sql.SQL(", ").join(
                 sql.SQL("{}::text").format(sql.Identifier(name)) for name in schema.key
@@ -329,6 +331,15 @@ class PostgresStore:
 
 def _names(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _without_zeros(keys: Rows) -> Rows:
+    """The keys without a zero in their text: no row here can have one."""
+    for place in range(len(keys.columns)):
+        array = keys.arrays[place]
+        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            keys = keys.take(pc.indices_nonzero(pc.invert(pc.match_substring(array, "\0"))))
+    return keys
 
 
 def _key_texts(schema: Schema, keys: Rows) -> sql.Composed:

@@ -29,7 +29,7 @@ from .catalog import unique_indexes
 from .codec import encode
 from .connection import Connection, quote
 from .declared import affinity, declare
-from .store import encode_keys, is_unique_violation, place
+from .store import encode_keys, is_unique_violation, place, storable_keys
 from .tables import aside_name
 from .triggers import MARK
 
@@ -81,13 +81,7 @@ class SqliteApply:
 
     def delete(self, state: TableState, keys: Rows) -> None:
         """By key; absent ones are no error, nor are those that no row here can have."""
-        try:
-            values = encode_keys(state.schema, keys)
-        except Unfit:
-            middle = keys.count // 2
-            for half in (range(middle), range(middle, keys.count)) if middle else ():
-                self.delete(state, keys.take(half))
-            return
+        values = storable_keys(state.schema, keys)
         with self._db.savepoint():
             self._write(state, f"DELETE FROM {quote(_name(state))} WHERE {_key_is(state)}", values)
 
@@ -245,8 +239,8 @@ def _upsert_sql(state: TableState, names: Sequence[str]) -> str:
     listed = ", ".join(map(quote, names))
     # The key is set as well: 'a' becomes 'A' where an index takes them for one.
     sets = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in names)
-    return (
-        f"INSERT INTO {quote(_name(state))} ({listed}) VALUES ({', '.join('?' * len(names))})"
+    return (  # the alias, because the table may be called `excluded` itself
+        f"INSERT INTO {quote(_name(state))} AS t ({listed}) VALUES ({', '.join('?' * len(names))})"
         f" ON CONFLICT ({', '.join(map(quote, state.schema.key))}) DO UPDATE SET {sets}"
     )
 

@@ -67,8 +67,8 @@ class SqliteStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Arrow columns only, hashed here, and one writer at a time."""
-        return Capabilities(formats=(ARROW,), digests=(CANONICAL,), writers=1)
+        """Arrow columns only, hashed here, one writer at a time, and names without regard to case."""
+        return Capabilities(formats=(ARROW,), digests=(CANONICAL,), writers=1, folds_case=True)
 
     @property
     def _db(self) -> Connection:
@@ -134,7 +134,7 @@ class SqliteStore:
     def read_keys(self, schema: Schema, keys: Rows) -> Rows:
         """The rows with these keys, compared byte by byte whatever the column's collation."""
         found: list[tuple[Any, ...]] = []
-        wanted = encode_keys(schema, keys)
+        wanted = storable_keys(schema, keys)
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             found += select_keys(self._db, schema, wanted[start : start + _KEYS_AT_ONCE])
         return decode_rows(schema, found)
@@ -183,6 +183,16 @@ class SqliteStore:
 def encode_keys(schema: Schema, keys: Rows) -> list[tuple[Any, ...]]:
     """Keys as stored values, in the key's order."""
     return list(zip(*encode(schema, keys.select(schema.key)), strict=True))
+
+
+def storable_keys(schema: Schema, keys: Rows) -> list[tuple[Any, ...]]:
+    """The same without keys that no row here can have, as their columns do not hold such values."""
+    try:
+        return encode_keys(schema, keys)
+    except Unfit:
+        middle = keys.count // 2
+        halves = (range(middle), range(middle, keys.count)) if middle else ()
+        return [key for half in halves for key in storable_keys(schema, keys.take(half))]
 
 
 def select_keys(db: Connection, schema: Schema, keys: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from ...model import Column, ForeignKey, Index, Kind, Schema, TableName
+from ...model.schema import lowered
 from ...model.types import INTEGERS
 from .catalog import PREFIX, describe
 from .connection import Connection, quote
@@ -43,7 +44,7 @@ def create_indexes(db: Connection, schema: Schema, table: str) -> list[str]:
     out, and named by `omissions`."""
     present = {(index.columns, index.unique) for index in describe(db, table, count=False).indexes}
     present |= {(schema.key, True)}
-    made = {str(row[0]) for row in db.rows("SELECT name FROM sqlite_schema")}
+    made = {lowered(row[0]) for row in db.rows("SELECT name FROM sqlite_schema")}
     statements = []
     for index in _makeable(schema):
         if index.portable and (index.columns, index.unique) in present:
@@ -52,9 +53,9 @@ def create_indexes(db: Connection, schema: Schema, table: str) -> list[str]:
         if body is None or _has_body(db, table, body):
             continue
         name, number = index.name, 2
-        while name in made:  # names belong to the file here, and to a table or a schema elsewhere
+        while lowered(name) in made:  # names belong to the file here, and to a table or a schema elsewhere
             name, number = f"{index.name}_{number}", number + 1
-        made.add(name)
+        made.add(lowered(name))
         unique = "UNIQUE " if index.unique else ""
         statements.append(f"CREATE {unique}INDEX {quote(name)} ON {quote(table)} {body}")
     return statements
@@ -85,12 +86,12 @@ def _makeable(schema: Schema) -> list[Index]:
     found = []
     with closing(sqlite3.connect(":memory:")) as scratch:
         scratch.execute(create_table(schema, "t"))
-        for index in schema.indexes:
+        for number, index in enumerate(schema.indexes):
             body = _index_body(schema, index)
             if body is None or not _has_columns(schema, index.columns):
                 continue
             with suppress(sqlite3.Error):
-                scratch.execute(f"CREATE INDEX {quote(f'{index.name} of t')} ON t {body}")
+                scratch.execute(f"CREATE INDEX index_{number} ON t {body}")
                 found.append(index)
     return found
 
@@ -100,8 +101,15 @@ def _has_columns(schema: Schema, names: Iterable[str]) -> bool:
 
 
 def refusals(schema: Schema) -> list[str]:
-    """A sentence for each column whose type has no exact form in SQLite."""
+    """A sentence for each column whose type has no exact form in SQLite, or whose name another one has."""
+    twins: dict[str, list[str]] = {}
+    for name in schema.names:
+        twins.setdefault(lowered(name), []).append(name)
     return [
+        f"columns {' and '.join(names)} would be one in SQLite, where the case of letters does not count"
+        for names in twins.values()
+        if len(names) > 1
+    ] + [
         f"column {column.name} ({column.type}) has no exact form in SQLite;"
         f" leave the table out with --exclude {schema.table}"
         for column in schema.stored

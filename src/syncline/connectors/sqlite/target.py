@@ -52,11 +52,14 @@ class SqliteTarget(SqliteStore):
     def mismatch(self, schema: Schema) -> str:
         """How the existing table differs; '' when its columns keep every value of the schema's types."""
         name = place(schema.table).name
-        if not self._exists() or not self._db.has(name):
+        if not self._exists():
             return ""
-        kind = self._db.value("SELECT type FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (name,))
-        if kind == "view":
-            return "it is a view"
+        sql = "SELECT type FROM sqlite_schema WHERE type <> 'trigger' AND name = ? COLLATE NOCASE"
+        kind = self._db.value(sql, (name,))
+        if kind is None:
+            return ""
+        if kind != "table":
+            return f"it is {'an index' if kind == 'index' else 'a view'}"
         return mismatch(schema, describe(self._db, name, count=False))
 
     def holds_rows(self, schema: Schema) -> bool:
