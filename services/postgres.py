@@ -11,6 +11,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .server import Place, Server, ServiceError, install_package, run
 
@@ -94,11 +95,50 @@ class Postgres(Server):
     def address(self, place: Place) -> str:
         return f"postgresql://syncline:{place.password}@127.0.0.1:{place.port}/postgres"
 
+    @property
+    def cluster(self) -> Path:
+        """The folder of the cluster, as a physical backup has it while the server is stopped."""
+        place = self._place()
+        if place is None:
+            raise ServiceError(f"{self.name} is not made")
+        return Path(_cluster(place))
+
     def _run(self, program: str, *arguments: str) -> None:
-        folder = _folder_of(program)
-        if folder is None:
-            raise ServiceError(f"{program} is not installed")
-        run([f"{folder}/{program}", *arguments], owner=self.owner)
+        run([program_of(program), *arguments], owner=self.owner)
+
+
+class Standby(Postgres):
+    """A standby of a server that runs, until `promote`."""
+
+    def __init__(self, name: str, primary: Server) -> None:
+        super().__init__(name)
+        self._primary = primary
+
+    def make(self, place: Place) -> None:
+        self._run(
+            *("pg_basebackup", "--pgdata", _cluster(place), "--dbname", self._primary.url),
+            *("--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+        )
+        own = f"port = {place.port}\nunix_socket_directories = '{place.data}'\n"
+        with Path(_cluster(place), "postgresql.conf").open("a") as settings:
+            settings.write(own)
+
+    def address(self, place: Place) -> str:
+        """With the password that it has from its primary."""
+        password = urlsplit(self._primary.url).password
+        return f"postgresql://syncline:{password}@127.0.0.1:{place.port}/postgres"
+
+    def promote(self) -> None:
+        """Let it be a primary of its own, on another timeline."""
+        self._run("pg_ctl", "promote", "--wait", "-D", str(self.cluster))
+
+
+def program_of(name: str) -> str:
+    """The path of one of PostgreSQL's programs; ServiceError when it is not installed."""
+    folder = _folder_of(name)
+    if folder is None:
+        raise ServiceError(f"{name} is not installed")
+    return f"{folder}/{name}"
 
 
 def _cluster(place: Place) -> str:

@@ -149,7 +149,7 @@ class Source(Store, Protocol):
         """Whether the log of the stream is there."""
 
     def check_log(self, stream: str, after: Position) -> None:
-        """Raise NeedsOperator when the log does not hold everything after that position: log or slot lost,
+        """Raise LogLost when the log does not hold everything after that position: log or slot lost,
         slot ahead of the position, log behind it (Promise 7)."""
 
     def floor(self, notice: Notice) -> Position:
@@ -176,7 +176,7 @@ class Source(Store, Protocol):
         With `until` nothing after that position is yielded, and the iterator ends with a batch whose
         `upto` is not before it. Rows whose path names the store `skip` are left out (Race 16). A table
         that no longer fits its schema gives a SchemaChange; one that has a `schema` is told on in that shape.
-        NeedsOperator as in `check_log`."""
+        LogLost as in `check_log`."""
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
         """What the catalog says of these tables and the log does not (Promise 4, Race 7): a Sighting for
@@ -188,7 +188,7 @@ class Source(Store, Protocol):
 
     def release(self, stream: str, upto: Position) -> None:
         """The log up to that position is not needed by this stream any more. Callable while `changes` of
-        the same store object is suspended at a yield."""
+        the same store object is suspended at a yield. LogLost where it is found to be lost already."""
 
     def lag(self, stream: str, at: Position) -> Lag:
         """How far that position is behind, and how much log is retained for the stream."""

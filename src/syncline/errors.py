@@ -4,6 +4,7 @@
     ├── Transient       retried with backoff; the position stands still
     ├── NeedsOperator   stops; the remedy says what to do; resumable        exit 3
     │   ├── Superseded  another worker has claimed the stream
+    │   ├── LogLost     the source's log does not hold what comes after a position
     │   └── Unfit       rows that the target cannot take as they are; parked by the engine
     ├── Refused         bad configuration or input; nothing was touched      exit 2
     ├── Corruption      stops at once; nothing more is written               exit 4
@@ -57,6 +58,10 @@ class NeedsOperator(SynclineError):
 
 class Superseded(NeedsOperator):
     """Another worker has claimed the stream: whoever gets this writes nothing more (Promise 2)."""
+
+
+class LogLost(NeedsOperator):
+    """The log does not hold everything after a position: what depends on it is a Gap (Promise 7)."""
 
 
 class Unfit(NeedsOperator):

@@ -81,8 +81,10 @@ def test_what_is_asked_while_nobody_runs_is_done_by_the_next_run(shop: tuple[str
     assert rows(shop[0]) == rows(shop[1])
 
 
-@pytest.mark.parametrize("method", ["prepare", "join"])
-def test_a_request_outlives_a_run_that_dies_with_it(shop: tuple[str, str], method: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "method"), [("before", "floor"), ("target_before", "prepare"), ("target_before", "join")]
+)
+def test_a_request_outlives_a_run_that_dies_with_it(shop: tuple[str, str], end: str, method: str) -> None:
     _, target = shop
     run(shop)
     execute(target, "DELETE FROM t")
@@ -92,7 +94,7 @@ def test_a_request_outlives_a_run_that_dies_with_it(shop: tuple[str, str], metho
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(shop, target_before={method: die})
+        run(shop, **{end: {method: die}})
     assert verdicts(run(shop)) == {"t": "equal", "u": "equal"}
 
 

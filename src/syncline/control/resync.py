@@ -32,11 +32,15 @@ def resync(pair: Pair, words: Sequence[str]) -> list[TableName]:
 
 
 def _ask(pair: Pair, source: Source, target: Target, words: Sequence[str]) -> list[TableName]:
+    from ..engine.gap import find_former
     from ..engine.shared import side_name
     from ..model.position import stream_name
 
     stream = stream_name(source.identity(), target.identity(), pair.options.pipeline)
     known = target.peek(stream)
+    former = find_former(stream, source, target, pair.options) if known is None else None
+    if former is not None:
+        return _ask_former(pair, former, target, words)
     tables = _tables_of(known) | _tables_of(target.peek(side_name(stream)))
     if known is None and not pair.options.pipeline:
         raise Refused(
@@ -55,6 +59,17 @@ def _ask(pair: Pair, source: Source, target: Target, words: Sequence[str]) -> li
         target.claim(stream)  # makes the bookkeeping, and supersedes nobody
     target.ask_anew(stream, list(chosen.values()))
     return list(chosen)
+
+
+def _ask_former(pair: Pair, former: Claim, target: Target, words: Sequence[str]) -> list[TableName]:
+    """Another source stands in the place of the stream's own: everything begins anew or nothing."""
+    if words:
+        why = "its source is another one than it was, so that all of its tables must be copied anew"
+        remedy = f"run syncline resync {pair.name} without tables"
+        raise Refused("resync", f"single tables of pipeline {pair.name}", why, remedy)
+    tables = _tables_of(former)
+    target.ask_anew(former.stream, list(tables.values()))
+    return list(tables)
 
 
 def _tables_of(claim: Claim | None) -> dict[TableName, TableName]:

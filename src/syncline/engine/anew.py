@@ -37,8 +37,11 @@ def decline(stream: Standing, table: TableName, reason: str) -> str:
 
 
 def lose_log(stream: Standing, reason: str) -> None:
-    """The log after the position is gone: what depends on it becomes a Gap (Promise 7). Tables that are to be
-    copied from their start depend on nothing that was."""
+    """The log after the position is gone: what depends on it becomes a Gap, and says so by every run
+    (Promise 7). Tables that are to be copied from their start depend on nothing that was."""
+    for state in stream.states.values():
+        if state.state is State.GAP:
+            stream.set_state(state)
     lost = [
         replace(state, state=State.GAP, detail=f"{reason}; copy it anew with {stream.remedy(state)}")
         for state in stream.states.values()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from ..connector import Claim, Source, Target
-from ..errors import NeedsOperator
-from ..model import Identity
+from ..errors import LogLost, NeedsOperator
+from ..model import Identity, State
+from ..model.position import stream_name
 from . import anew
+from .plan import discover, is_chosen
+from .report import Options
 from .shared import side_name
 from .streams import Streams
 
 
 def compare_log(known: Claim, here: Identity, source: Source) -> None:
-    """NeedsOperator when the source is another one by now, or its log lacks what comes after the position."""
+    """LogLost when the source is another one by now, or its log lacks what comes after the position."""
     assert known.position
     if known.source and known.source.incarnation != here.incarnation:
-        raise NeedsOperator(
+        raise LogLost(
             "go on with",
             f"stream {known.stream}",
             f"the source is not what it was: {known.source.incarnation} became {here.incarnation or 'none'}, "
@@ -29,7 +32,7 @@ def check_log(streams: Streams, known: Claim, here: Identity, source: Source, ta
     begun anew, and the rest stays a Gap."""
     try:
         compare_log(known, here, source)
-    except NeedsOperator as gap:
+    except LogLost as gap:
         # Another worker may have moved both ends between the two looks: only a claim makes them stand.
         dry = streams.options.dry_run
         still = target.peek(known.stream) if dry else streams.claim(target, known.stream)
@@ -38,9 +41,7 @@ def check_log(streams: Streams, known: Claim, here: Identity, source: Source, ta
         if not streams.options.replace:
             if not dry and _begin_log_anew(streams, still, gap.reason, source, target):
                 return target.peek(known.stream)
-            remedy = f"{'use' if streams.options.pipeline else 'run with'} {streams.options.remedy()}"
-            remedy += " to copy its tables anew and swap them in"
-            raise NeedsOperator(gap.operation, gap.subject, gap.reason, remedy) from None
+            raise _as_told(gap, streams.options) from None
         streams.observer.notice(f"{gap.reason}: everything is copied anew")
         if not dry:
             for stream in (known.stream, side_name(known.stream)):
@@ -56,7 +57,7 @@ def check_side_log(
     assert beside.position
     try:
         source.check_log(beside.stream, beside.position)
-    except NeedsOperator as gap:
+    except LogLost as gap:
         if streams.options.dry_run:
             return known, beside
         streams.observer.notice(f"{gap.reason}: {', '.join(map(str, beside.tables))} copied anew")
@@ -83,3 +84,60 @@ def _begin_log_anew(streams: Streams, claim: Claim, reason: str, source: Source,
     streams.take_away(side, source, target)
     source.detach(claim.stream)
     return True
+
+
+def find_former(name: str, source: Source, target: Target, options: Options) -> Claim | None:
+    """The stream that a pipeline had before another source came to stand under its address: one of the same
+    pipeline into this target, with a table that the pipeline means."""
+    if not options.pipeline:
+        return None  # a pair's own stream is known by its stores alone
+    there = target.identity()
+    for other in target.streams():
+        claim = target.peek(other) if other != name else None
+        if claim is None or claim.source is None or claim.removing:
+            continue
+        if stream_name(claim.source, there, options.pipeline) == other and any(
+            schema.table in claim.tables and is_chosen(schema, options) for schema in discover(source, target)
+        ):
+            return claim
+    return None
+
+
+def give_up_former(
+    streams: Streams, former: Claim, name: str, here: Identity, target: Target
+) -> Claim | None:
+    """Begin anew under the pipeline's present name when all was asked for, or with --replace; the stream, if
+    so. Of the former one nothing can be gone on with."""
+    asked = set(target.asked_anew(former.stream)) >= set(former.tables)
+    if streams.options.dry_run or not (asked or streams.options.replace):
+        return None
+    reason = another_source(former, here, streams.options).reason
+    streams.observer.notice(f"{reason}: everything is copied anew")
+    streams.claim(target, name)
+    target.ask_anew(name, list(former.tables))  # before it is forgotten there, so that it cannot be lost
+    for stream in (side_name(former.stream), former.stream):
+        target.forget(stream)
+    return target.peek(name)
+
+
+def another_source(former: Claim, here: Identity, options: Options) -> NeedsOperator:
+    """The error for a source that is not the one that the tables at the target came from."""
+    assert former.source
+    before, now = (f"{store.instance}/{store.database}" for store in (former.source, here))
+    why = f"the source is another one than it was, {before} became {now}"
+    return _as_told(LogLost("go on with", f"stream {former.stream}", why), options)
+
+
+def tell_former(streams: Streams, former: Claim, error: NeedsOperator) -> None:
+    """Let the observer know that the tables of a former stream are a Gap; at the target nothing is changed,
+    as that stream may be another one's by right."""
+    for state in former.tables.values():
+        detail = f"{error.reason}; copy it anew with {streams.options.remedy()}"
+        streams.observer.state(state.schema.table, State.GAP, detail)
+
+
+def _as_told(gap: LogLost, options: Options) -> NeedsOperator:
+    """What the user is told of a Gap, with the command that mends it."""
+    remedy = f"{'use' if options.pipeline else 'run with'} {options.remedy()}"
+    remedy += " to copy its tables anew and swap them in"
+    return NeedsOperator(gap.operation, gap.subject, gap.reason, remedy)

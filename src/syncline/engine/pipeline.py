@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..connector import Claim, Source, Target
-from ..errors import NeedsOperator, Refused, SynclineError, Transient
+from ..errors import LogLost, NeedsOperator, Refused, SynclineError, Transient
 from ..model import Deletes, Schema, State, TableName, TableState
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest
 from . import anew
 from .arrivals import Arrivals
 from .entry import Entry
-from .gap import check_log, check_side_log
+from .gap import another_source, check_log, check_side_log, find_former, give_up_former, tell_former
 from .parking import describe
 from .plan import NewTable, Plan, is_chosen, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
@@ -88,9 +88,10 @@ class Pipeline:
 
     def _passes(self, error: SynclineError) -> bool:
         """Whether trying again may help: an address that refuses us after it had let us in (a name server
-        is away, a password is being changed) may let us in again."""
+        is away, a password is being changed) may let us in again; what a lost log means is found out as
+        every attempt begins (Promise 7)."""
         refused_later = self._planned and isinstance(error, Refused) and error.operation.startswith("connect")
-        return isinstance(error, Transient) or refused_later
+        return isinstance(error, Transient | LogLost) or refused_later
 
     def _as_met(self, error: SynclineError) -> SynclineError:
         """Refused promises that nothing was touched; once tables are entered it is an operator's matter."""
@@ -112,6 +113,10 @@ class Pipeline:
             return self._finish_removal(known, source, target)
         if known and known.position:
             known = check_log(self._streams, known, here, source, target)
+        begun = known is not None and known.position is not None
+        former = find_former(name, source, target, self._options) if not begun else None
+        if former:
+            known = give_up_former(self._streams, former, name, here, target) or known
         beside = target.peek(side_name(name))
         if known and beside and beside.position:
             known, beside = check_side_log(self._streams, known, beside, source, target)
@@ -121,7 +126,14 @@ class Pipeline:
         gone = self._no_longer_chosen(tables.values())
         tables = {table: state for table, state in tables.items() if table not in gone}
         asked = target.asked_anew(name) if known else ()
-        plan = make_plan(source, target, tables, self._options, asked=asked, notice=self._observer.notice)
+        try:
+            plan = make_plan(source, target, tables, self._options, asked=asked, notice=self._observer.notice)
+        except Refused:
+            if former:
+                error = another_source(former, here, self._options)
+                tell_former(self._streams, former, error)
+                raise error from None
+            raise
         self._entry.asked = {new.schema.table for new in plan.new} & set(asked)
         refuse_shared(name, here, target, [new.schema.table for new in plan.new], self._options)
         self._tell(plan, target)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
-from ...errors import NeedsOperator, Refused
+from ...errors import LogLost, Refused
 from ...model import (
     Batch,
     Changes,
@@ -166,8 +166,8 @@ class MemorySource(MemoryStore):
             raise self._lost(stream, f"the log ends at {database.last}, before it: it stands at {at}")
         return slot
 
-    def _lost(self, stream: str, reason: str) -> NeedsOperator:
-        return NeedsOperator("go on with", f"stream {stream} of {self.name}", reason, "copy its tables anew")
+    def _lost(self, stream: str, reason: str) -> LogLost:
+        return LogLost("go on with", f"stream {stream} of {self.name}", reason, "copy its tables anew")
 
 
 def _take(log: Iterator[Logged], max_bytes: int, end: int | None) -> list[Logged]:

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from ...connector import Notice
-from ...errors import NeedsOperator, Refused, SynclineError, Transient
+from ...errors import LogLost, NeedsOperator, Refused, SynclineError, Transient
 from ...model import Position
 from .catalog import Member
 from .connection import Connection
@@ -355,7 +355,7 @@ def check(session: Connection, stream: str, after: Position) -> None:
 
 def gap(stream: str, why: str) -> SynclineError:
     """The error for a log that does not hold everything any more."""
-    return NeedsOperator("go on with", f"stream {stream}", f"there is a gap in its log: {why}", ANEW)
+    return LogLost("go on with", f"stream {stream}", f"there is a gap in its log: {why}", ANEW)
 
 
 def _statement(text: str, stream: str, tables: Sequence[Member]) -> sql.Composed:

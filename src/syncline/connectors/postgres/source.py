@@ -160,7 +160,7 @@ class PostgresSource(PostgresStore):
 
     def release(self, stream: str, upto: Position) -> None:
         """Confirm to the walsender, at once when one runs; any thread may call it. Nothing but this moves
-        the slot (Promise 1)."""
+        the slot (Promise 1). LogLost when the server has invalidated it."""
         lsn = parse_lsn(upto)
         with self._log_lock:
             if self._log is not None and self._following == stream:
@@ -171,7 +171,10 @@ class PostgresSource(PostgresStore):
                      FROM pg_replication_slots
                      WHERE slot_name = %s AND active_pid IS NULL AND confirmed_flush_lsn < %s::pg_lsn"""
         with self._mapped("release", f"the log of stream {stream}") as session:
-            session.execute(advance, [upto, stream, upto])
+            try:
+                session.execute(advance, [upto, stream, upto])
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:  # the server has invalidated it
+                raise slot.gap(stream, error.diag.message_primary or str(error)) from None
 
     def lag(self, stream: str, at: Position) -> Lag:
         """Bytes of log after that position, and bytes kept since the slot's restart."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ...connector import Notice
-from ...errors import NeedsOperator, Refused, Transient
+from ...errors import LogLost, Refused, Transient
 from ...model import Batch, Lag, Position, Problem, Schema, SchemaChange, Severity, Sighting, Writer
 from . import problems
 from .connection import Connection
@@ -132,7 +132,7 @@ class SqliteSource(SqliteStore):
         return self._reader(stream) is not None
 
     def check_log(self, stream: str, after: Position) -> None:
-        """NeedsOperator when the log is gone, was made after the position, ends before it or has another
+        """LogLost when the log is gone, was made after the position, ends before it or has another
         history there (another copy of the file was put in its place), or was released past it (the target
         is an older one). Promise 7."""
         with self._db.snapshot():
@@ -151,7 +151,7 @@ class SqliteSource(SqliteStore):
                 )
             else:
                 return
-        raise NeedsOperator(
+        raise LogLost(
             "go on from",
             f"{after} in {self.name}",
             f"{reason}; changes are missing (a gap)",
