@@ -10,6 +10,7 @@ from syncline import errors
 from syncline.errors import (
     Corruption,
     Interrupted,
+    LogLost,
     NeedsOperator,
     Refused,
     Superseded,
@@ -18,7 +19,7 @@ from syncline.errors import (
     Unfit,
 )
 
-CLASSES = [Transient, NeedsOperator, Superseded, Unfit, Refused, Corruption]
+CLASSES = [Transient, NeedsOperator, LogLost, Superseded, Unfit, Refused, Corruption]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -43,7 +44,8 @@ def test_an_error_without_a_remedy_ends_with_its_reason() -> None:
 
 
 def test_exit_codes() -> None:
-    assert [kind.exit_code for kind in CLASSES] == [3, 3, 3, 3, 2, 4]
+    assert [kind.exit_code for kind in CLASSES] == [3, 3, 3, 3, 3, 2, 4]
+    assert issubclass(LogLost, NeedsOperator)
     assert issubclass(Superseded, NeedsOperator)
 
 
