@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,19 @@ def test_an_operators_matter_is_shown_with_its_remedy_and_tried_again_slowly(roo
     assert "holds other rows in orders" in status["trouble"]["message"]
     assert "use syncline resync orders orders" in status["trouble"]["remedy"]
     assert status["retry_at"] - status["since"] >= 10
-    assert "next try in" in room.call("status").out
+    status = room.wait("orders", lambda one: bool(one["alarms"]))
+    (alarm,) = status["alarms"]
+    assert (alarm["kind"], alarm["message"]) == ("operator", status["trouble"]["message"])
+    assert alarm["since"] <= time.time()
+    shown = room.call("status").out
+    assert "next try in" in shown
+    assert shown.count("holds other rows in orders") == 1  # the alarm is about the last error
+    assert "orders: alarm since " in shown
+    assert alarm["remedy"] in shown
     (room.folder / "copy.db").unlink()
     assert room.call("resume", "orders").code == 0  # now, not when its time comes
     room.wait_live("orders")
+    room.wait("orders", lambda one: not one["alarms"])
     assert end(process) == 143
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from syncline.control.state import StateDatabase
 from syncline.control.stored import VERSION, Wish, WorkerRow
 from syncline.errors import NeedsOperator
+from syncline.observe.alarms import Condition, Raised
 from syncline.observe.figures import Figures, TableFigures, Trouble
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -36,7 +37,8 @@ def test_what_is_stored_is_read_back(state: StateDatabase) -> None:
     wishes = state.wishes()
     assert [wishes["a"].paused, wishes["b"].paused] == [True, False]
     trouble = Trouble("refused", "cannot x: y; z", "z", 5.5)
-    row = WorkerRow("running", "here", "1:2", "3:4", 1.5, 2.5, None, 3, trouble)
+    alarm = Raised(Condition("lag", "the target is behind", remedy="look", value=7.5, budget=5), 4.5)
+    row = WorkerRow("running", "here", "1:2", "3:4", 1.5, 2.5, None, 3, trouble, (alarm,))
     state.put_worker("a", row)
     state.put_worker("a", row)
     assert state.workers() == {"a": row}
@@ -63,6 +65,7 @@ def test_an_older_state_database_is_brought_up_to_date(version: str, tmp_path: P
     worker = state.workers()["orders"]
     assert (worker.phase, worker.worker, worker.exit_code) == ("running", "4242:99", None)
     assert worker.trouble == Trouble("transient", "cannot reach the source: away; wait", "wait", 100.5)
+    assert [alarm.since for alarm in worker.alarms] == ([99.5] if version >= "0003" else [])
     figures = state.figures()["orders"]
     assert figures.tables == (TableFigures("sales.orders", "live", "", 10, 2, 12),)
     assert (figures.position, figures.lag, figures.lag_seconds) == ("0/1A2B", 4096, 0.5)

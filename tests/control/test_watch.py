@@ -47,6 +47,11 @@ def stores(postgres_database: Databases, postgres_b_database: Databases) -> tupl
     return source, target
 
 
+def raised(room: Room) -> set[str]:
+    """The kinds of alarms that status shows."""
+    return {alarm["kind"] for alarm in room.status("shop")["alarms"]}
+
+
 def test_a_stall_is_noticed_though_all_processes_live(room: Room, stores: tuple[str, str]) -> None:
     """Somebody locks the table at the target: the source's log grows, nothing is applied, no error comes."""
     source, target = stores
@@ -67,7 +72,11 @@ def test_a_stall_is_noticed_though_all_processes_live(room: Room, stores: tuple[
             )
         for kind in ("standstill", "lag", "retained_log"):
             wait_until(lambda of=kind: events(out, of) == ["raised"], f"the alarm of {kind}")  # type: ignore[misc]
+        wait_until(lambda: raised(room) == {"standstill", "lag", "retained_log"}, "what status says")
         assert room.status("shop")["running"]
+        shown = room.call("status").out
+        for part in ("alarm since ", "the budget is 4 s; see with syncline status", "log of ", "1.0 MB"):
+            assert part in shown, shown
         assert len(workers(room.folder)) == 1
     alarm = next(alarm for alarm in told(out) if alarm["kind"] == "retained_log")
     assert alarm["value"] > alarm["budget"] == 1 << 20
@@ -81,6 +90,7 @@ def test_a_stall_is_noticed_though_all_processes_live(room: Room, stores: tuple[
         if events(out, "retained_log") == ["raised", "cleared"]:
             break
     wait_until(lambda: events(out, "retained_log") == ["raised", "cleared"], "the end of retained_log")
+    wait_until(lambda: raised(room) == set(), "what status says")
     assert "alarm: nothing was reached" in room.call("logs", "shop").out
 
 

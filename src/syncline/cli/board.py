@@ -131,7 +131,12 @@ def _remarks(one: PipelineStatus, now: float) -> list[Text]:
             lines.append(
                 Text(figures.printable(f"{one.name}: {table.table}: {table.detail}"), style="yellow")
             )
-    if one.trouble is not None:
+    for alarm in one.alarms:
+        told_of, remedy = alarm.condition.message, alarm.condition.remedy
+        text = told_of if told_of.endswith(remedy) else f"{told_of}; {remedy}"
+        ago = _ago(alarm.since, now)
+        lines.append(Text(figures.printable(f"{one.name}: alarm since {ago}: {text}"), style="bold red"))
+    if one.trouble is not None and one.trouble.message not in [one.condition.message for one in one.alarms]:
         when = figures.duration(max(0.0, now - one.trouble.at))
         text = figures.printable(f"{one.name}: {one.trouble.message} ({when} ago)")
         lines.append(Text(text, style="red"))

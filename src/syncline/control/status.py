@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..observe.alarms import Raised
 from ..observe.figures import Figures, Trouble
 from .processes import HOST, runs
 from .project import Project
@@ -20,7 +21,7 @@ class PipelineStatus:
     `state` is `running`, `pausing`, `ending` (its supervisor is gone), `waiting` (to be started again at
     `retry_at`), `scheduled`, `paused`, `halted` (until it is resumed), `stopped`, `died` (its process is
     gone, whatever was stored last), `ended` or `never run`. `figures` are as of `figures.at`, and say nothing
-    of now unless `running`.
+    of now unless `running`. `alarms` are raised now, as far as somebody watches.
     """
 
     name: str
@@ -35,14 +36,16 @@ class PipelineStatus:
     exit_code: int | None = None
     figures: Figures | None = None
     trouble: Trouble | None = None
+    alarms: tuple[Raised, ...] = ()
 
     def to_json(self, now: float) -> dict[str, Any]:
         """The document of `--json`; `age_seconds` is how old the figures are."""
         figures = self.figures
-        members = asdict(replace(self, figures=None, trouble=None))
+        members = asdict(replace(self, figures=None, trouble=None, alarms=()))
         members["figures"] = figures.to_json() if figures else None
         members["age_seconds"] = round(max(0.0, now - figures.at), 1) if figures else None
         members["trouble"] = asdict(self.trouble) if self.trouble else None
+        members["alarms"] = [alarm.to_json() for alarm in self.alarms]
         return members
 
 
@@ -90,6 +93,7 @@ def _status(
         exit_code=row.exit_code,
         figures=figures,
         trouble=trouble,
+        alarms=row.alarms if supervised and not wish.paused else (),
     )
 
 

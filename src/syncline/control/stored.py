@@ -17,11 +17,12 @@ from urllib.parse import quote
 
 import orjson
 
+from ..observe.alarms import Raised
 from ..observe.figures import Figures, Trouble
 from .project import Project
 from .stores import resolve
 
-VERSION = "0002"
+VERSION = "0003"
 BUSY_SECONDS = 2.0
 STALE_SECONDS = 15.0
 """A beat that is older is of a supervisor that is gone."""
@@ -64,6 +65,15 @@ class WorkerRow:
     retry_at: float | None = None
     exit_code: int | None = None
     trouble: Trouble | None = None
+    alarms: tuple[Raised, ...] = ()
+
+    def says_the_same(self, other: WorkerRow) -> bool:
+        """Whether nothing lies between the two that somebody who looks should see at once."""
+        return self._news() == other._news()
+
+    def _news(self) -> tuple[object, ...]:
+        alarms = [(one.condition.kind, one.condition.table, one.since) for one in self.alarms]
+        return self.phase, self.worker, alarms
 
     def to_columns(self) -> dict[str, Any]:
         """The columns of its row."""
@@ -71,6 +81,8 @@ class WorkerRow:
         if self.trouble is not None:
             members = {name: getattr(self.trouble, name) for name in Trouble.__slots__}
             columns["trouble"] = orjson.dumps(members).decode()
+        alarms = [alarm.to_json() for alarm in self.alarms]
+        columns["alarms"] = orjson.dumps(alarms).decode() if alarms else None
         return columns
 
 
@@ -149,4 +161,5 @@ def _stock_of(path: Path) -> Stock:
 
 def _worker(columns: dict[str, Any]) -> WorkerRow:
     trouble = orjson.loads(columns["trouble"]) if columns["trouble"] else None
-    return WorkerRow(**columns | {"trouble": Trouble(**trouble) if trouble else None})
+    alarms = tuple(map(Raised.from_json, orjson.loads(columns["alarms"] or "[]")))
+    return WorkerRow(**columns | {"trouble": Trouble(**trouble) if trouble else None, "alarms": alarms})

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import Interrupted, Refused, SynclineError
+from ..observe.alarms import Raised
 from ..observe.logs import Format, append
 from .child import Child
 from .processes import HOST, Lock, key_of
@@ -142,11 +143,12 @@ class Supervisor:
             elif one.look(now, Wish() if self._once else self._wishes.get(name, Wish())):
                 assert one.child is not None
                 self._selector.register(one.child.link, selectors.EVENT_READ, one)
-            self._show(one, now)
         if self._watch is not None:
             self._watch.look(self._pipelines, now)
             if self._watch.reads:
                 self._try(self._read_figures)
+        for one in self._pipelines.values():
+            self._show(one, now)
 
     def _read_figures(self) -> None:
         assert self._watch is not None
@@ -222,13 +224,19 @@ class Supervisor:
             retry_at=one.retry_at,
             exit_code=one.word["exit"] if one.word else None,
             trouble=one.trouble,
+            alarms=self._alarms(one),
         )
         old = self._rows.get(one.name)
-        same = old is not None and (old.phase, old.worker) == (row.phase, row.worker)
-        if same and old is not None and now - old.beat < BEAT_SECONDS:
+        if old is not None and old.says_the_same(row) and now - old.beat < BEAT_SECONDS:
             return
         self._rows[one.name] = row
         self._try(lambda: self._state.put_worker(one.name, row))
+
+    def _alarms(self, one: Supervision) -> tuple[Raised, ...]:
+        """Those that are raised; while it is paused nothing is judged."""
+        if self._watch is None or one.phase is Phase.PAUSED:
+            return ()
+        return tuple(self._watch.raised(one.name))
 
     def _due(self, name: str) -> None:
         """Called by the timetable's threads."""

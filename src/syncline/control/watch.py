@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from ..errors import SynclineError
-from ..observe.alarms import Alarm, Alarms, Condition, Limits, conditions, keyed
+from ..observe.alarms import Alarm, Alarms, Condition, Limits, Raised, conditions, keyed
 from ..observe.exporters import DogStatsD, Exporter, PrometheusPort, close_all
 from ..observe.figures import Figures
 from ..observe.notify import Address, Notifier
@@ -81,6 +81,11 @@ class Watch:
             if told is not None:
                 found += conditions(self._limits[name], told, now, alarms.held)
             alarms.judge(keyed(iter(found)), now)
+
+    def raised(self, name: str) -> list[Raised]:
+        """The alarms of a pipeline that are raised now, the oldest first."""
+        found = [*self._of_figures[name].raised, *self._of_life[name].raised]
+        return sorted(found, key=lambda one: one.since)
 
     def close(self) -> None:
         """Tell what is still to be told, within seconds, and stop."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from ..words import State
 from .figures import Figures
@@ -40,6 +40,24 @@ class Condition:
     value: float | None = None
     budget: float | None = None
     unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A condition for which an alarm is raised, `since` when in seconds since 1970."""
+
+    condition: Condition
+    since: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The persisted form, which `status --json` has too."""
+        return {**asdict(self.condition), "since": self.since}
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> Self:
+        """What `to_json` wrote."""
+        condition = {name: value for name, value in members.items() if name != "since"}
+        return cls(Condition(**condition), members["since"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +136,7 @@ class Alarms:
     def __init__(self, pipeline: str, repeat: float, tell: Callable[[Alarm], None]) -> None:
         self._pipeline, self._repeat, self._tell = pipeline, repeat, tell
         self._raised: dict[Key, Alarm] = {}
+        self._found: Mapping[Key, Condition] = {}
         self._told: dict[Key, float] = {}
 
     @property
@@ -125,8 +144,14 @@ class Alarms:
         """Those that are raised."""
         return set(self._raised)
 
+    @property
+    def raised(self) -> list[Raised]:
+        """Those that are raised, as they were found last."""
+        return [Raised(self._found[key], alarm.since) for key, alarm in self._raised.items()]
+
     def judge(self, found: Mapping[Key, Condition], now: float) -> None:
         """Raise what is new, clear what is over, and repeat what lasts."""
+        self._found = found
         for key, condition in found.items():
             if key not in self._raised:
                 self._say("raised", key, condition, now, now)
