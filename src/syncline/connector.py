@@ -190,6 +190,11 @@ class Source(Store, Protocol):
         """The log up to that position is not needed by this stream any more. Callable while `changes` of
         the same store object is suspended at a yield. LogLost where it is found to be lost already."""
 
+    def canary(self, stream: str, number: int) -> bool:
+        """Write a message of that number into the log, for `changes` of the stream to tell of with the batch
+        that reaches it. False, and nothing is written, where the log is read directly, so that there is
+        nothing between that could stall."""
+
     def lag(self, stream: str, at: Position) -> Lag:
         """How far that position is behind, and how much log is retained for the stream."""
 

@@ -90,17 +90,28 @@ def test_the_passing_of_time_is_no_difference() -> None:
     assert figures.differs(Figures(at=1.0, lag_seconds=30.0, lag_at=1.0, position="1"))
 
 
+def test_a_log_that_is_read_to_its_end_and_tells_nothing_is_behind() -> None:
+    clock = Clock()
+    recorder = Recorder(clock=clock)
+    recorder.behind(Lag(0, 99, seconds=0.0, at=Position("1"), end_to_end=45.0))
+    assert recorder.snapshot().behind_seconds(clock.now) == 45.0
+
+
 def test_the_persisted_form_stays_as_it_is() -> None:
     text = (
         '{"v":1,"at":5.5,"stream":"s","source":"a","target":"b","tables":[{"table":"t","state":"live",'
         '"detail":"","rows_copied":1,"changes_applied":2,"expected_rows":null}],"position":"0/1","lag":3,'
-        '"lag_unit":"bytes","lag_seconds":0.5,"lag_at":5.0,"lag_since":2.0,"synced_at":4.5,'
+        '"lag_unit":"bytes","lag_seconds":0.5,"end_to_end_seconds":0.25,"lag_at":5.0,"lag_since":2.0,"synced_at":4.5,'
         '"still_since":null,"retained":4,"parked":6,"rows_per_second":0.0,'
         '"changes_per_second":1.5,"progress_at":4.5,"notice":"n","trouble":{"code":"c","message":"m",'
         '"remedy":"r","at":1.0}}'
     )
     assert orjson.dumps(Figures.from_json(orjson.loads(text)).to_json()).decode() == text
-    older = text.replace('"lag_since":2.0,"synced_at":4.5,"still_since":null,', "").replace('"parked":6,', "")
+    older = (
+        text.replace('"end_to_end_seconds":0.25,', "")
+        .replace('"lag_since":2.0,"synced_at":4.5,"still_since":null,', "")
+        .replace('"parked":6,', "")
+    )
     assert Figures.from_json(orjson.loads(older)).parked == 0
     with pytest.raises(NeedsOperator, match="a newer Syncline"):
         Figures.from_json({"v": 2})

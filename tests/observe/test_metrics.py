@@ -24,6 +24,7 @@ FIGURES = Figures(
     lag=12,
     lag_at=999.0,
     lag_since=900.0,
+    end_to_end_seconds=0.5,
     synced_at=990.0,
     still_since=970.0,
     retained=4096,

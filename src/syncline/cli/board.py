@@ -121,6 +121,8 @@ def _remarks(one: PipelineStatus, now: float) -> list[Text]:
             facts.append(f"position {figures.printable(told.position)}")
         if told.retained is not None and one.running:
             facts.append(f"the source keeps {_amount(told.retained, told.lag_unit)} of log")
+        if told.end_to_end_seconds is not None and one.running:
+            facts.append(f"end to end {figures.duration(told.end_to_end_seconds)}")
         facts.append(f"figures of {figures.duration(max(0.0, now - told.at))} ago")
     for what, moment in (("next run", one.next_run), ("next try", one.retry_at)):
         if moment is not None:

@@ -19,6 +19,7 @@ from ..errors import NeedsOperator, Unfit
 from ..model import Batch, Position, SchemaChange, Sighting, State, TableName, TableState
 from ..model.batch import Path
 from . import anew
+from .canary import Canary
 from .copy import Copy
 from .fence import Fence
 from .meter import Meter
@@ -66,6 +67,7 @@ class Stream(Standing):
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         self._asked_anew = self._inspected = 0.0
         self._unbuilt = 0
+        self._canary, self._sighted = Canary(claim.stream), 0
         self.touched: Counter[TableName] = Counter()
 
     def inspect(self) -> None:
@@ -150,7 +152,7 @@ class Stream(Standing):
         thread = threading.Thread(target=self._read, args=(reader, queue, until), name="read", daemon=True)
         thread.start()
         try:
-            with self._measured():
+            with self._measured(None if until is not None else self._canary):
                 self._apply_all(queue, until, done)
         finally:
             self._reader, self._open = None, None
@@ -181,9 +183,9 @@ class Stream(Standing):
                     self.inspect()
 
     @contextmanager
-    def _measured(self) -> Iterator[None]:
+    def _measured(self, canary: Canary | None = None) -> Iterator[None]:
         """Let the observer know how far the stream is behind while this lasts."""
-        with Meter(self._stores, self.claim.stream, self.position, self._observer) as self._meter:
+        with Meter(self._stores, self.claim.stream, self.position, self._observer, canary) as self._meter:
             yield
         self._meter = None
 
@@ -208,11 +210,13 @@ class Stream(Standing):
         """Apply batches that make one target transaction, or a piece of one."""
         last = unit[-1]
         segments = [segment for batch in unit for segment in batch.segments]
+        sighted = max((batch.canary or 0 for batch in unit), default=0)
+        self._sighted = sighted or self._sighted
         if not segments and self._open is None:
             self._idle_bytes += sum(batch.log_bytes for batch in unit)
             if last.complete:
                 self._tell_reached(last.upto, applied=False)
-            if not last.complete or not self._worth_storing(last.upto, until):
+            if not last.complete or not (sighted or self._worth_storing(last.upto, until)):
                 return
         if self._open is None:
             paths: dict[TableName, Path] = {}
@@ -245,6 +249,7 @@ class Stream(Standing):
             self._reader.release(self.claim.stream, upto)
         failpoints.hit("release.after")
         self._progress()
+        self._canary.arrived(self._sighted)
         self._tell_reached(upto, applied=True)
         self._observer.reached(upto)
         self._idle_since, self._idle_bytes = time.monotonic(), 0

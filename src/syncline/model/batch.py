@@ -95,7 +95,8 @@ class Batch:
 
     A transaction (or a run that cannot be told apart) larger than the reader's bound comes in pieces:
     all but the last have `complete=False`, and the target applies all of them in one transaction. Within
-    a batch all changes of one table have one path. `log_bytes` is the log between `after` and `upto`.
+    a batch all changes of one table have one path. `log_bytes` is the log between `after` and `upto`,
+    `canary` the number of the last message of `Source.canary` in it.
     """
 
     after: Position
@@ -104,6 +105,7 @@ class Batch:
     complete: bool = True
     transactions: int = 0
     log_bytes: int = 0
+    canary: int | None = None
 
     @property
     def count(self) -> int:

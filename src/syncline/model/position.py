@@ -58,10 +58,12 @@ class Lag:
     """How far a position is behind its source's log, and how much log the source keeps for the stream;
     both in `unit`: bytes, or rows where the log is a table. `seconds` ago the position was known to be at
     the log's end; None before it ever was. `at` is the position, or where the log was read up to when there
-    was nothing to apply."""
+    was nothing to apply. `end_to_end` seconds a message takes, or has taken by now, from the source's log to
+    the target's position; None where none is sent."""
 
     amount: int
     retained: int
     unit: Literal["bytes", "rows"] = "bytes"
     seconds: float | None = None
     at: Position | None = None
+    end_to_end: float | None = None

@@ -48,12 +48,12 @@ class Trouble:
 class Figures:
     """One pipeline at the moment `at`. Times are seconds since 1970.
 
-    `lag`, `retained` and `lag_seconds` are as `model.Lag` has them, measured at `lag_at`, for the first time
-    at `lag_since`; None before the log was looked at. `synced_at` is when the target was last known to hold
-    all that the log told. `still_since` is since when nothing was reached although the log had more, or could
-    not be read; None while that is not so. `parked` keys are set aside. `progress_at` is when something was
-    last committed at the target, `trouble` the last error, until something is reached after it. `notice` is
-    the last sentence that was said.
+    `lag`, `retained`, `lag_seconds` and `end_to_end_seconds` are as `model.Lag` has them, measured at
+    `lag_at`, for the first time at `lag_since`; None before the log was looked at. `synced_at` is when
+    the target was last known to hold all that the log told. `still_since` is since when nothing was
+    reached although the log had more, or could not be read; None while that is not so. `parked` keys are
+    set aside. `progress_at` is when something was last committed at the target, `trouble` the last error,
+    until something is reached after it. `notice` is the last sentence that was said.
     """
 
     at: float = 0.0
@@ -65,6 +65,7 @@ class Figures:
     lag: int | None = None
     lag_unit: str = "bytes"
     lag_seconds: float | None = None
+    end_to_end_seconds: float | None = None
     lag_at: float | None = None
     lag_since: float | None = None
     synced_at: float | None = None
@@ -84,9 +85,10 @@ class Figures:
 
     def behind_seconds(self, now: float) -> float | None:
         """How old the target is at the moment `now`: since when it is not known to hold all that the log
-        told. Figures that get old make it grow; None before the log was looked at."""
+        told, and at least what a message takes end to end: a log that is read to its end and tells nothing is
+        a stall too. Figures that get old make it grow; None before the log was looked at."""
         since = self.lag_since if self.synced_at is None else self.synced_at
-        return None if since is None else max(0.0, now - since)
+        return None if since is None else max(0.0, now - since, self.end_to_end_seconds or 0.0)
 
     def still_seconds(self, now: float) -> float:
         """For how long nothing was reached although there was something to reach."""
@@ -97,15 +99,18 @@ class Figures:
         return self._lasting() != other._lasting()
 
     def _lasting(self) -> Figures:
-        seconds = self.lag_seconds
-        calm = seconds is not None and seconds < 2
+        lag, end_to_end = (
+            0.0 if seconds is not None and seconds < 2 else seconds
+            for seconds in (self.lag_seconds, self.end_to_end_seconds)
+        )
         return replace(
             self,
             at=0.0,
             lag_at=None,
             synced_at=None,
             still_since=None,
-            lag_seconds=0.0 if calm else seconds,
+            lag_seconds=lag,
+            end_to_end_seconds=end_to_end,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -68,9 +68,15 @@ def _states(figures: Figures, now: float) -> Samples:
 METRICS = (
     Metric(
         *("lag_seconds", "gauge", "seconds", ()),
-        "how old the target is: since when it is not known to hold all that the source's log told; grows"
-        " while nobody looks",
+        "how old the target is: since when it is not known to hold all that the source's log told, and at"
+        " least what a message takes end to end; grows while nobody looks",
         _one(Figures.behind_seconds),
+    ),
+    Metric(
+        *("end_to_end_seconds", "gauge", "seconds", ()),
+        "what a message takes from the source's log to the position at the target (PostgreSQL, while"
+        " following); one is sent every 10 seconds, and the one on its way counts as long as it has taken",
+        _one(lambda figures, now: figures.end_to_end_seconds),
     ),
     Metric(
         *("lag_bytes", "gauge", "bytes", ()),

@@ -121,6 +121,7 @@ class Recorder:
                 lag=lag.amount,
                 lag_unit=lag.unit,
                 lag_seconds=None if lag.seconds is None else round(lag.seconds, 1),
+                end_to_end_seconds=None if lag.end_to_end is None else round(lag.end_to_end, 2),
                 lag_at=now,
                 lag_since=old.lag_since or now,
                 synced_at=old.synced_at if lag.seconds is None else now - lag.seconds,

@@ -146,6 +146,10 @@ class MemorySource(MemoryStore):
             slot.released = max(slot.released, int(upto))
             self._database.retire()
 
+    def canary(self, stream: str, number: int) -> bool:
+        """None: the log is read where it is written."""
+        return False
+
     def lag(self, stream: str, at: Position) -> Lag:
         """Bytes of the log after a position, and of all that is retained."""
         with self._database.changed:

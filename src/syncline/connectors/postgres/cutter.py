@@ -22,6 +22,7 @@ from .pgoutput import Begin, Collected, Commit, Decoder, Message, Relation, Trun
 from .replication import Frame, Keepalive
 
 MARK_PREFIX: Final = "syncline"
+CANARY_PREFIX: Final = "syncline.canary"
 
 Judge = Callable[[Schema, Relation], SchemaChange | None]
 """Says what became of a table's columns; None when the relation has the schema's, in their order."""
@@ -68,6 +69,7 @@ class Cutter:
         tables: Mapping[tuple[str, str], Schema],
         judge: Judge,
         *,
+        stream: str,
         own: str,
         skip: str,
         after: int,
@@ -77,7 +79,7 @@ class Cutter:
         self.position = after
         self.finished = False
         self._wanted, self._judge = dict(tables), judge
-        self._own, self._skip = own, skip
+        self._stream, self._own, self._skip = stream, own, skip
         self._start, self._until, self._max_bytes = after, until, max(max_bytes, 1)
         self._decoder = Decoder()
         self._relations: dict[int, Relation] = {}
@@ -86,6 +88,7 @@ class Cutter:
         self._stopped: set[TableName] = set()
         # The transaction that is being read.
         self._mark: Mark | None = None
+        self._number: int | None = None
         self._dropping = self._piecemeal = False
         self._transaction: list[_Part] = []
         # The whole transactions that wait to be cut.
@@ -93,12 +96,13 @@ class Cutter:
         self._open: dict[int, Collected] = {}
         self._paths: dict[TableName, Path] = {}
         self._nbytes = self._transactions = 0
+        self._canary: int | None = None
         self._last = after
 
     @property
     def waiting(self) -> bool:
-        """Whether a batch that is cut now would hold segments."""
-        return bool(self._parts)
+        """Whether a batch that is cut now would tell what somebody waits for."""
+        return bool(self._parts) or self._canary is not None
 
     @property
     def moved(self) -> bool:
@@ -134,6 +138,10 @@ class Cutter:
                 self._relate(relation)
             case Message(transactional=True, prefix=prefix) as message_ if prefix == MARK_PREFIX:
                 self._read_mark(message_)
+            case Message(transactional=True, prefix=prefix) as message_ if prefix == CANARY_PREFIX:
+                stream, _, number = message_.content.decode(errors="replace").partition(" ")
+                if stream == self._stream and number.isdecimal():
+                    self._number = int(number)
         return ()
 
     def stop(self, table: TableName, description: str, *, lasting: bool = True) -> None:
@@ -173,8 +181,9 @@ class Cutter:
             complete=not self._piecemeal,
             transactions=self._transactions,
             log_bytes=self.position - self._last,
+            canary=self._canary,
         )
-        self._last = self.position
+        self._last, self._canary = self.position, None
         self._parts, self._open, self._paths = [], {}, {}
         self._nbytes = self._transactions = 0
         return batch
@@ -182,7 +191,7 @@ class Cutter:
     def _begin(self, begin: Begin) -> None:
         if self._until is not None and begin.commit_lsn >= self._until:
             self.position, self.finished = max(self.position, self._until), True
-        self._mark = None
+        self._mark = self._number = None
         self._dropping = begin.commit_lsn < self._start
         self._mute()
 
@@ -198,6 +207,7 @@ class Cutter:
             ready.append(self.cut())
         self._gather(parts)
         self.position = max(self.position, commit.end_lsn)
+        self._canary = self._number or self._canary
         self._transactions += bool(parts)
         if self._piecemeal or self._nbytes >= self._max_bytes:
             self._piecemeal = False

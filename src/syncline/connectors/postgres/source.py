@@ -21,7 +21,7 @@ from ...model import Batch, Lag, Position, Problem, Schema, SchemaChange, Sighti
 from . import evolve, fingerprint, problems, slot, transactions
 from .catalog import Member
 from .connection import Connection, rehearsed, translated
-from .cutter import Cutter
+from .cutter import CANARY_PREFIX, Cutter
 from .evolve import Told
 from .lsn import format_lsn, parse_lsn
 from .pgoutput import Relation
@@ -176,6 +176,12 @@ class PostgresSource(PostgresStore):
             except psycopg.errors.ObjectNotInPrerequisiteState as error:  # the server has invalidated it
                 raise slot.gap(stream, error.diag.message_primary or str(error)) from None
 
+    def canary(self, stream: str, number: int) -> bool:
+        """A logical message in a transaction of its own, so that it is written out at once."""
+        with self._mapped("measure", f"the log of stream {stream}") as session:
+            _end_transaction(session, CANARY_PREFIX, f"{stream} {number}")
+        return True
+
     def lag(self, stream: str, at: Position) -> Lag:
         """Bytes of log after that position, and bytes kept since the slot's restart."""
         query = """SELECT greatest(0, pg_current_wal_lsn() - %s::pg_lsn)::bigint,
@@ -207,6 +213,7 @@ class PostgresSource(PostgresStore):
         cutter = Cutter(
             members,
             self._judge,
+            stream=stream,
             own=self.identity().id,
             skip=skip,
             after=start,
@@ -346,9 +353,9 @@ def _log_end(session: Connection) -> int:
     return parse_lsn(row[0])
 
 
-def _end_transaction(session: Connection) -> None:
+def _end_transaction(session: Connection, prefix: str = FLUSH_PREFIX, content: str = "") -> None:
     """Begin and end a transaction of our own, with all log up to its end written out."""
     with session.transaction():
         # Not for a standby: that may be away for long.
         session.execute("SET LOCAL synchronous_commit = local")
-        session.execute("SELECT pg_logical_emit_message(true, %s, '')", [FLUSH_PREFIX])
+        session.execute("SELECT pg_logical_emit_message(true, %s, %s)", [prefix, content])

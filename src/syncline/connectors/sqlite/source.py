@@ -182,6 +182,10 @@ class SqliteSource(SqliteStore):
         """By number."""
         return number_of(a) - number_of(b)
 
+    def canary(self, stream: str, number: int) -> bool:
+        """None: the log is a table, which is read where it is written."""
+        return False
+
     def lag(self, stream: str, at: Position) -> Lag:
         """In rows of the log."""
         reader, top = self._reader(stream), number_of(read_end(self._db))

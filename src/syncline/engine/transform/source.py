@@ -139,6 +139,10 @@ class TransformedSource:
         """As of the source."""
         self._source.release(stream, upto)
 
+    def canary(self, stream: str, number: int) -> bool:
+        """The source's."""
+        return self._source.canary(stream, number)
+
     def lag(self, stream: str, at: Position) -> Lag:
         """The source's."""
         return self._source.lag(stream, at)

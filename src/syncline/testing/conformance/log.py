@@ -536,6 +536,19 @@ class SourceSuite(SourceChecks, ReadingSuite):
         source.close()
         self.source().check_log(self.stream, batch.upto)
 
+    def test_a_canary_comes_with_the_batch_that_reaches_it(self) -> None:
+        source, (schema,), floor = self.attach(ITEMS)
+        end = source.ceiling()
+        if not source.canary(self.stream, 7):
+            assert source.ceiling() == end
+            pytest.skip("the log is read directly")
+        source.canary("another_stream", 8)
+        self.database.execute([item(1)])
+        batches = self.told(source, [schema], floor)
+        assert [batch.canary for batch in batches if batch.canary is not None] == [7]
+        first = next(batch for batch in batches if batch.canary is not None)
+        assert source.compare(first.upto, end) > 0
+
     def test_lag_grows_and_goes(self) -> None:
         source, (schema,), floor = self.attach(ITEMS)
         self.database.execute([item(number, name=noise(1000, number)) for number in range(50)])
