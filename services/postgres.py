@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import re
 import shutil
-import signal
 import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .process import is_alive, kill, runs
 from .server import Place, Server, ServiceError, install_package, run
 
 SETTINGS = """
@@ -78,8 +77,8 @@ class Postgres(Server):
             return
         family = [pid, *_children(pid)]
         for member in family:  # the postmaster first: it must not live to see a child die and clean up
-            _kill(member)
-        while any(map(_alive, family)):
+            kill(member)
+        while any(map(is_alive, family)):
             time.sleep(0.01)
         # Where no init reaps it, the dead postmaster's process id stays taken and bars the next start.
         for lock in (f"{_cluster(place)}/postmaster.pid", f"{place.data}/.s.PGSQL.{place.port}.lock"):
@@ -90,7 +89,7 @@ class Postgres(Server):
             pid = int(Path(_cluster(place), "postmaster.pid").read_text().split("\n", 1)[0])
         except (FileNotFoundError, ValueError):
             return None
-        return pid if _alive(pid) and _is_postgres(pid) else None
+        return pid if is_alive(pid) and runs(pid, "postgres") else None
 
     def address(self, place: Place) -> str:
         return f"postgresql://syncline:{place.password}@127.0.0.1:{place.port}/postgres"
@@ -156,36 +155,6 @@ def _folder_of(program: str) -> str | None:
         return os.path.dirname(on_path)
     found = glob.glob(f"/usr/lib/postgresql/*/bin/{program}")
     return os.path.dirname(max(found, key=lambda path: float(path.split("/")[4]))) if found else None
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process runs; a zombie, which a container without an init may leave, does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        if os.path.exists("/proc/self/stat"):
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def _is_postgres(pid: int) -> bool:
-    """Whether a process id of an old pid file was not given to another program since."""
-    try:
-        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return True  # no /proc: _alive has answered
 
 
 def _children(pid: int) -> list[int]:

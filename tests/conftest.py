@@ -14,7 +14,10 @@ from hypothesis import settings
 from psycopg import sql
 
 from services import Server, find
+from services.debian import Unavailable
 from services.server import VARIABLE
+
+from . import mysql_family
 
 # Tests stop and break servers: each of several pytest processes has its own.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -71,6 +74,54 @@ def postgres_database(postgres_server: Server) -> Iterator[Databases]:
 def postgres_b_database(postgres_b_server: Server) -> Iterator[Databases]:
     """A factory of fresh databases on `postgres_b_server`; they go with the test, slots and all."""
     yield from _databases(postgres_b_server)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[Server]:
+    """The MariaDB server."""
+    server = find("mariadb")
+    with server.in_use():
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[Server]:
+    """The MySQL server."""
+    server = find("mysql")
+    try:
+        server.install()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    with server.in_use():
+        yield server
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server: Server) -> Iterator[Databases]:
+    """A factory of fresh databases on `mariadb_server`; they go with the test."""
+    yield from _mysql_databases(mariadb_server)
+
+
+@pytest.fixture
+def mysql_database(mysql_server: Server) -> Iterator[Databases]:
+    """A factory of fresh databases on `mysql_server`; they go with the test."""
+    yield from _mysql_databases(mysql_server)
+
+
+def _mysql_databases(server: Server) -> Iterator[Databases]:
+    made: list[str] = []
+
+    def database() -> str:
+        server.start()
+        name = f"t{os.getpid()}_{next(_numbers)}"
+        mysql_family.run(server.url, f"CREATE DATABASE {name}")
+        made.append(name)
+        return urlunsplit(urlsplit(server.url)._replace(path=f"/{name}"))
+
+    yield database
+    server.start()
+    for name in made:
+        mysql_family.run(server.url, f"DROP DATABASE {name}")
 
 
 def _databases(server: Server) -> Iterator[Databases]:
