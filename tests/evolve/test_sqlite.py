@@ -120,3 +120,41 @@ def test_from_a_file(
     assert verdicts(sync(source, target, observer=heard)) == {"t": "equal"}
     assert equal(source, target)
     assert any("begins anew" in text for text in heard.texts)
+
+
+@pytest.mark.parametrize("exactly", [False, True], ids=["by glob", "by name"])
+def test_a_dropped_table_of_a_file_leaves_unless_it_was_named(tmp_path: Path, exactly: bool) -> None:
+    source, path = tmp_path / "a.db", tmp_path / "b.db"
+    urls = f"sqlite:///{source}", f"sqlite:///{path}"
+    run(source, f"{FILE}; INSERT INTO t VALUES (1, 'first', 1); CREATE TABLE u (id INTEGER PRIMARY KEY)")
+    with Following(*urls, tables=["t" if exactly else "t*", "u"]) as following:
+        wait_for(lambda: states_in(path) == ["live", "live"], "the first copy")
+        run(source, "INSERT INTO t VALUES (2, 'last', 1)")
+        run(source, "DROP TABLE t")
+        run(source, "INSERT INTO u VALUES (1)")
+        wait_for(lambda: states_in(path) == (["failed", "live"] if exactly else ["live"]), "the end of t")
+        run(source, "INSERT INTO u VALUES (2)")
+        wait_for(lambda: cells(path, "SELECT id FROM u") == [1, 2], "the other table")
+        assert following.error is None
+    assert cells(path, "SELECT a FROM t ORDER BY id") == ["first", "last"]
+
+
+def test_a_table_of_a_file_that_is_renamed_does_not_leave_as_dropped(tmp_path: Path) -> None:
+    source, path = tmp_path / "a.db", tmp_path / "b.db"
+    urls = f"sqlite:///{source}", f"sqlite:///{path}"
+    run(source, f"{FILE}; INSERT INTO t VALUES (1, 'first', 1); CREATE TABLE u (id INTEGER PRIMARY KEY)")
+    with Following(*urls, schema="evolve", exclude=["gone"]) as following:
+        wait_for(lambda: states_in(path) == ["live", "live"], "the first copy")
+        run(source, "ALTER TABLE t RENAME TO gone")
+        wait_for(lambda: states_in(path) == ["failed", "live"], "the stop")
+        assert following.error is None
+
+
+def cells(path: Path, query: str) -> list[object]:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=30)) as connection:
+        return [cell for (cell,) in connection.execute(query)]
+    return []
+
+
+def states_in(path: Path) -> list[object]:
+    return sorted(cells(path, "SELECT state FROM _syncline_tables"), key=str)

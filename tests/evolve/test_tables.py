@@ -9,9 +9,10 @@ import pytest
 
 from syncline.engine import arrivals
 from syncline.engine import stream as engine_stream
+from syncline.engine.report import Verdict
 from tests.conftest import Databases
 from tests.oracle.compare import compare
-from tests.runs import Following, Notices, execute, value, wait_for
+from tests.runs import Following, Notices, execute, sync, value, verdicts, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +105,68 @@ def test_a_table_dropped_and_made_anew_is_copied_anew(pair: tuple[str, str]) -> 
         execute(source, "INSERT INTO t VALUES (2, 3)")
         wait_for(lambda: equal(source, target, "t"), "its changes")
         assert following.error is None
+
+
+LEFT = "was dropped at the source and is no longer kept equal; its rows stay at the target"
+
+
+def test_a_dropped_table_leaves_by_name_and_the_rest_goes_on(pair: tuple[str, str]) -> None:
+    source, target = pair
+    heard = Notices()
+    execute(source, "CREATE TABLE other (id int PRIMARY KEY)")
+    with Following(source, target, observer=heard) as following:
+        wait_for(lambda: states(target) == {"t": "live", "other": "live"}, "the first copy")
+        with psycopg.connect(target) as slow:  # so that the log is behind the catalog
+            slow.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+            execute(source, "UPDATE t SET a = 'last' WHERE id < 5", "INSERT INTO t VALUES (21, 'last')")
+            execute(source, "DROP TABLE t")
+            execute(source, "INSERT INTO other VALUES (1)")
+        wait_for(lambda: states(target) == {"other": "live"}, "the leaving")
+        execute(source, "INSERT INTO other VALUES (2)")
+        wait_for(lambda: equal(source, target, "other"), "the other table")
+        assert following.error is None
+        report = following.pipeline.report
+        (left,) = (table for table in report.tables if str(table.table) == "t")
+        assert (left.verdict, left.detail) == (Verdict.SKIPPED, f"it {LEFT}")
+    assert f"table t {LEFT}" in heard.texts
+    assert value(target, "SELECT count(*) FROM t WHERE a = 'last'") == 5
+    assert value(target, "SELECT count(*) FROM t") == 21
+
+
+@pytest.mark.parametrize("dies", [None, "load"], ids=["live", "in the middle of its copy"])
+def test_a_table_that_is_dropped_between_two_runs_leaves(pair: tuple[str, str], dies: str | None) -> None:
+    source, target = pair
+    kept = {"pipeline": "p", "pipelines": ("p",), "keep": True}
+    execute(source, "CREATE TABLE other (id int PRIMARY KEY)")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if dies:
+        with pytest.raises(KeyboardInterrupt):
+            sync(source, target, before={"read": die}, **kept)
+    else:
+        sync(source, target, **kept)
+    execute(source, "DROP TABLE t", "INSERT INTO other VALUES (1)")
+    report = sync(source, target, **kept)
+    assert verdicts(report) == {"t": "skipped", "other": "equal"}
+    assert report.exit_code == 1
+    assert states(target) == {"other": "live"}
+    assert verdicts(sync(source, target, **kept)) == {"other": "equal"}
+
+
+@pytest.mark.parametrize("how", [{"tables": ["t", "o*"]}, {"schema": "freeze"}], ids=["named", "frozen"])
+def test_a_dropped_table_that_was_named_exactly_stops(pair: tuple[str, str], how: dict[str, object]) -> None:
+    source, target = pair
+    execute(source, "CREATE TABLE other (id int PRIMARY KEY)")
+    with Following(source, target, **how) as following:
+        wait_for(lambda: states(target) == {"t": "live", "other": "live"}, "the first copy")
+        execute(source, "DROP TABLE t", "INSERT INTO other VALUES (1)")
+        wait_for(lambda: states(target) == {"t": "failed", "other": "live"}, "the stop")
+        wait_for(lambda: equal(source, target, "other"), "the other table")
+        assert following.error is None
+    detail = value(target, "SELECT detail FROM syncline.tables WHERE name = 't'")
+    assert detail == "it was dropped; copy it anew with --replace --tables 't'"
 
 
 STOPPED = {

@@ -63,8 +63,11 @@ def waiting(stream: Standing) -> list[TableName]:
 def leave(stream: Standing, tables: Collection[TableName]) -> None:
     """These tables are the stream's no longer; their rows stay."""
     stream.target.leave(stream.claim, list(tables))
+    stream.parking.load(stream.target.parked(stream.claim.stream))
     for table in tables:
         del stream.states[table]
+        stream.suspects.pop(table, None)
+        stream.outgrown.pop(table, None)
 
 
 def again(state: TableState) -> TableState:

@@ -18,6 +18,7 @@ from .parking import describe
 from .plan import NewTable, Plan, is_chosen, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
 from .retry import Patience
+from .shapes import Shapes, outdated
 from .shared import refuse_shared, side_name
 from .stores import Stores
 from .stream import Stream
@@ -33,6 +34,7 @@ VERDICTS = {
 }
 
 COPIES = 3
+LEFT = "was dropped at the source and is no longer kept equal; its rows stay at the target"
 KEPT = "rows that were deleted at the source may be at the target (deletes = ignore)"
 
 
@@ -123,7 +125,9 @@ class Pipeline:
         tables = dict(known.tables) if known else {}
         if known and beside and beside.position:
             tables |= beside.tables
-        gone = self._no_longer_chosen(tables.values())
+        unmeant = self._no_longer_chosen(tables.values())
+        dropped = self._dropped(source, [state for table, state in tables.items() if table not in unmeant])
+        gone = [*unmeant, *(schema.table for schema in dropped)]
         tables = {table: state for table, state in tables.items() if table not in gone}
         asked = target.asked_anew(name) if known else ()
         try:
@@ -140,6 +144,9 @@ class Pipeline:
         if self._options.dry_run:
             return self._dry_report(plan)
         self._planned = True
+        for table in unmeant:
+            self._observer.notice(f"table {table} is not of the pipeline any more; its rows stay")
+        self._tell_left(dropped, target)
         return self._sync(name, plan, gone, source, target)
 
     def _no_longer_chosen(self, states: Collection[TableState]) -> list[TableName]:
@@ -147,6 +154,25 @@ class Pipeline:
         if not self._options.pipeline:
             return []
         return [state.schema.table for state in states if not is_chosen(state.schema, self._options)]
+
+    def _dropped(self, source: Source, states: Collection[TableState]) -> list[Schema]:
+        """The tables that leave as the source has them no longer, of those that no stream would find out."""
+        shapes = Shapes(self._options, self._observer)
+        idle = {
+            state.schema.table: state.schema
+            for state in states
+            if state.state not in (State.CATCHING_UP, State.LIVE) and shapes.leaves(state.schema)
+        }
+        return [idle[change.table] for change in outdated(source, list(idle.values())) if change.dropped]
+
+    def _tell_left(self, dropped: Collection[Schema], target: Target) -> None:
+        """Name the tables that left because the source dropped them."""
+        for schema in dropped:
+            self._observer.notice(f"table {schema.source_table} {LEFT}")
+            others = [table for table in self.report.tables if table.table != schema.table]
+            left = TableReport(schema.table, Verdict.SKIPPED, target.place(schema.table), detail=f"it {LEFT}")
+            left.source = schema.source_table
+            self.report.tables = sorted([*others, left], key=lambda report: report.table)
 
     def _tell(self, plan: Plan, target: Target) -> None:
         self._observer.planned(
@@ -163,6 +189,8 @@ class Pipeline:
             self._observer.state(state.schema.table, state.state, state.detail)
         for schema in [*(state.schema for state in plan.known.values()), *(new.schema for new in plan.new)]:
             report = reports.setdefault(schema.table, TableReport(schema.table, Verdict.FOLLOWED))
+            if report.verdict is Verdict.SKIPPED:  # it can take part by now
+                report.verdict, report.detail = Verdict.FOLLOWED, ""
             report.target, report.source = target.place(schema.table), schema.source_table
         self.report.tables = sorted(reports.values(), key=lambda report: report.table)
         planned = {*plan.known, *(new.schema.table for new in plan.new)}
@@ -244,8 +272,6 @@ class Pipeline:
             )
         for stream in streams:
             anew.leave(stream, [table for table in gone if table in stream.states])
-        for table in gone:
-            self._observer.notice(f"table {table} is not of the pipeline any more; its rows stay")
 
     def _take_in(self, main: Stream, side: str, new: Sequence[NewTable]) -> None:
         """Add tables that have come to the source; one that cannot be is named and left out."""
@@ -264,6 +290,8 @@ class Pipeline:
 
     def _mend(self, main: Stream, side: str) -> None:
         """Compare the suspects between batches, and copy anew what is not equal (Promise 4, Race 7)."""
+        self._tell_left(main.left, main.target)
+        main.left = []
         suspects = dict(main.suspects)
         main.suspects = {}
         for seen in suspects.values():
@@ -275,6 +303,7 @@ class Pipeline:
             findings = self._compare(main, schemas)
         except NeedsOperator:
             main.inspect()
+            main.catch_up(main.position)  # and to the end of those that were dropped
             if all(main.is_live(schema.table) for schema in schemas):
                 raise
             return  # one changed its shape while it was read, and has failed for that; the others come again

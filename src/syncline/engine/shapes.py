@@ -32,7 +32,7 @@ class Shapes:
     to."""
 
     def __init__(self, options: Options, observer: Observer) -> None:
-        self._evolves, self._observer = options.schema == "evolve", observer
+        self._evolves, self._named, self._observer = options.schema == "evolve", options.tables, observer
         self._seen: dict[TableName, _Seen] = {}
 
     def reshape(self, apply: Apply, state: TableState, change: SchemaChange) -> TableState | None:
@@ -46,11 +46,17 @@ class Shapes:
             return replace(state, schema=change.schema)
         return again(state) if follows or state.state is State.CATCHING_UP else None
 
+    def leaves(self, schema: Schema) -> bool:
+        """Whether a table that is dropped at the source leaves the stream; one that was asked for by its
+        exact name stops instead."""
+        return self._evolves and str(schema.source_table) not in self._named
+
     def await_log(self, change: SchemaChange, states: Mapping[TableName, TableState], source: Source) -> bool:
-        """Whether a change that the catalog told is kept until the log is past the old shape."""
+        """Whether a change that the catalog told is kept until the log is past what was before it."""
         state = states[change.table]
         live = self._evolves and not change.lasting and state.state is State.LIVE
-        if not live or change.schema is None:
+        follows = live and change.schema is not None
+        if not (self.leaves(state.schema) if change.dropped else follows):
             return False
         known = self._seen.get(change.table)
         # Looking again does not put off what was seen.
@@ -68,12 +74,17 @@ class Shapes:
     ) -> Iterator[SchemaChange]:
         """The changes whose time has come. One that the log has told meanwhile is none any more."""
         for table, seen in list(self._seen.items()):
-            state = states[table]
-            if state.state is not State.LIVE or state.schema != seen.base:
+            state = states.get(table)
+            if state is None or not self._waits(seen, state):
                 del self._seen[table]
             elif reached(seen.at):
                 del self._seen[table]
                 yield seen.change
+
+    def _waits(self, seen: _Seen, state: TableState) -> bool:
+        if seen.change.dropped:
+            return state.state in (State.CATCHING_UP, State.LIVE)
+        return state.state is State.LIVE and state.schema == seen.base
 
 
 def outdated(source: Source, schemas: Sequence[Schema]) -> list[SchemaChange]:
@@ -82,6 +93,9 @@ def outdated(source: Source, schemas: Sequence[Schema]) -> list[SchemaChange]:
 
 
 def refuse_outdated(operation: str, source: Source, schemas: Sequence[Schema]) -> None:
-    """Transient when one of these has another shape by now: the next attempt plans with that."""
+    """Transient when one of these has another shape by now: the next attempt plans with that. One that was
+    dropped has none to plan with."""
     for change in outdated(source, schemas):
+        if change.dropped:
+            continue
         raise Transient(operation, f"table {change.table}", f"{change.description} meanwhile")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..connector import Claim, Source, Target
-from ..model import Mark, Position, Sighting, State, TableName, TableState
+from ..model import Mark, Position, Schema, Sighting, State, TableName, TableState
 from ..model.batch import Path
 from .parking import Parking
 from .report import Observer, Options
@@ -21,7 +21,8 @@ class Standing:
 
     `suspects` are live tables that may hold other rows than the log told (Race 7), `outgrown` those whose
     copy must begin anew, with the reason: their shape changed between floor and goal (Race 9) or so that the
-    target's table cannot follow, they were found different, or somebody asked for it.
+    target's table cannot follow, they were found different, or somebody asked for it. `left` are tables that
+    were dropped at the source and are the stream's no longer.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Standing:
         self.parking = Parking(target.parked(claim.stream))
         self.suspects: dict[TableName, Sighting] = {}
         self.outgrown: dict[TableName, str] = {}
+        self.left: list[Schema] = []
         self._options, self._observer = options, observer
         self._source, self._sink = lookup.identity(), target.identity()
 
@@ -48,11 +50,13 @@ class Standing:
 
     def is_live(self, table: TableName) -> bool:
         """Whether a table is live."""
-        return self.states[table].state is State.LIVE
+        state = self.states.get(table)
+        return state is not None and state.state is State.LIVE
 
     def is_active(self, table: TableName) -> bool:
         """Whether the changes of a table are applied."""
-        return self.states[table].state in (State.CATCHING_UP, State.LIVE)
+        state = self.states.get(table)
+        return state is not None and state.state in (State.CATCHING_UP, State.LIVE)
 
     def active(self) -> list[TableState]:
         """The tables whose changes are applied."""
@@ -109,6 +113,7 @@ class Standing:
         """Take over the tables of a side stream that stands at the same position."""
         states = list(side.states.values())
         self.outgrown |= side.outgrown
+        self.left += side.left
         self.target.join(side.claim, self.claim, states)
         self.states |= {state.schema.table: state for state in states}
         self.parking.load(self.target.parked(self.claim.stream))

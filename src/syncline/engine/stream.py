@@ -260,12 +260,17 @@ class Stream(Standing):
         self._promote()
 
     def _follow_catalog(self) -> None:
-        """Give tables the shape that the catalog told, once the log is past the old one."""
+        """Give tables the shape that the catalog told, once the log is past the old one, and let go of those
+        that were dropped."""
         for change in self._shapes.take(self.states, self.reached):
+            self._reader_behind = True
+            if change.dropped:
+                self.left.append(self.states[change.table].schema)
+                anew.leave(self, [change.table])
+                continue
             with self.target.begin(self.claim, self.mark({})) as apply:
                 self._writer.reshape(apply, change)
                 apply.commit()
-            self._reader_behind = True
 
     def look_at_requests(self, *, at_once: bool = False) -> None:
         """Find the tables that somebody wants copied anew; those that are being copied come later."""

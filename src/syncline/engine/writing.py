@@ -64,7 +64,10 @@ class Writer:
 
     def reshape(self, apply: Apply, change: SchemaChange) -> None:
         """Give a table its new shape, begin its copy anew, or stop it (Promise 4). The schema is recorded
-        with the first rows that come in it (Promise 1)."""
+        with the first rows that come in it (Promise 1). A table that leaves does so between two
+        transactions."""
+        if change.dropped and self._shapes.await_log(change, self._states, self._source):
+            return
         now = self._shapes.reshape(apply, self._states[change.table], change)
         now = now or self._standing.as_failed(change.table, change.description)
         if now.state is State.COPYING:
@@ -181,7 +184,7 @@ class Writer:
             self._looked = now
             self._parking.load(self._target.parked(self._standing.claim.stream))
             self.retry |= set(self._parking.asked())
-        while live := [table for table in self._waiting() if self._states[table].state is State.LIVE]:
+        while live := [table for table in self._waiting() if self._standing.is_live(table)]:
             self.try_again(live)
 
     def _waiting(self) -> set[TableName]:

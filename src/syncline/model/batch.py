@@ -60,7 +60,8 @@ class SchemaChange:
 
     `schema` is the new shape, None where what becomes of the rows cannot be known: they must be copied anew.
     `renamed` has the new names of columns by their old ones. `fill` is one row: the cells that the rows which
-    are there have in the added columns. `lasting`: the stream cannot have the table as it is now.
+    are there have in the added columns. `lasting`: the stream cannot have the table as it is now;
+    `dropped`: there is none any more, under no name.
     """
 
     table: TableName
@@ -69,6 +70,7 @@ class SchemaChange:
     renamed: Mapping[str, str] = field(default_factory=dict)
     fill: Rows | None = None
     lasting: bool = False
+    dropped: bool = False
 
     nbytes = 64
 

@@ -41,7 +41,7 @@ class Recorder:
                 for table in self._report.tables
                 if table.verdict is Verdict.SKIPPED
             }
-            tables = sorted((left_out | self._tables).values(), key=lambda table: table.table)
+            tables = sorted((self._tables | left_out).values(), key=lambda table: table.table)
             return replace(
                 self._figures,
                 at=now,

@@ -96,8 +96,9 @@ def read(connection: Connection, oids: Sequence[int]) -> list[Print]:
 def inspect(
     connection: Connection, tables: Mapping[Member, Schema], explain: Explain
 ) -> list[SchemaChange | Sighting]:
-    """What differs from the fingerprints that the schemas have. A table that is not there is left to
-    whoever reads the publication. A look that meets a locked partition sees nothing; the next one will."""
+    """What differs from the fingerprints that the schemas have, and which tables were dropped. One that is
+    there under another name is left to whoever reads the publication. A look that meets a locked partition
+    sees nothing; the next one will."""
     spaces, names = [space for space, _ in tables], [name for _, name in tables]
     found: list[SchemaChange | Sighting] = []
     try:
@@ -106,12 +107,23 @@ def inspect(
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute("SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '100ms'")
             oids = [oid for (oid,) in connection.execute(_OIDS, [spaces, names])]
-            for now in read(connection, oids):
+            prints = read(connection, oids)
+            there = {(now.namespace, now.name) for now in prints}
+            found += _dropped(connection, [tables[member] for member in tables if member not in there])
+            for now in prints:
                 seen = _compare(connection, tables[now.namespace, now.name], now, explain)
                 found += [seen] if seen is not None else []
     except psycopg.errors.LockNotAvailable:
         return []
     return found
+
+
+def _dropped(connection: Connection, schemas: Sequence[Schema]) -> list[SchemaChange]:
+    """Those of these tables, which are not there under their names, that are not there at all."""
+    oids = {orjson.loads(schema.fingerprint)["table"]: schema for schema in schemas if schema.fingerprint}
+    query = "SELECT oid FROM unnest(%s::oid[]) AS known (oid) WHERE oid NOT IN (SELECT oid FROM pg_class)"
+    gone = connection.execute(query, [list(oids)]).fetchall() if oids else []
+    return [SchemaChange(oids[oid].table, "it was dropped", lasting=True, dropped=True) for (oid,) in gone]
 
 
 def _compare(

@@ -314,6 +314,8 @@ class PostgresSource(PostgresStore):
             if member in publication.tables:
                 continue
             anew = [seen for seen in self.inspect([schema]) if isinstance(seen, SchemaChange)]
+            if anew and anew[0].dropped:
+                continue  # what was written before is told still; whoever looks at the catalog finds it out
             why = f"it is no longer published: dropped, renamed or taken out of publication {stream}"
             cutter.stop(schema.table, anew[0].description if anew else why, lasting=not anew)
 

@@ -29,7 +29,7 @@ from .connection import Connection
 from .declared import declare
 from .position import number_of, position_at, proves, read_end
 from .store import close_cursor, decode_rows, refuse_null_keys
-from .triggers import LOG, SHAPES, find_shape, triggers_missing
+from .triggers import LOG, SHAPES, find_shape, is_dropped, triggers_missing
 
 _FETCH_ROWS = 64
 _MOST_ROWS = 50_000
@@ -162,7 +162,8 @@ class LogReader:
         for followed in self._tables:
             if followed.changed and not followed.told:
                 followed.told = True
-                segments.append(SchemaChange(followed.schema.table, followed.changed))
+                gone = is_dropped(self._db, followed.schema)
+                segments.append(SchemaChange(followed.schema.table, followed.changed, dropped=gone))
         return segments
 
     def _read(self, at: Position, top: Position, max_bytes: int) -> _Page:

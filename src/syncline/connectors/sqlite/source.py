@@ -15,7 +15,17 @@ from .log import LogReader, shape_changed
 from .meta import drop_meta, restore_journal, write_meta
 from .position import number_of, proves, read_end
 from .store import SqliteStore
-from .triggers import ATTACHED, LOG, READERS, create_log, drop_log, triggers_missing, unwatch, watch
+from .triggers import (
+    ATTACHED,
+    LOG,
+    READERS,
+    create_log,
+    drop_log,
+    is_dropped,
+    triggers_missing,
+    unwatch,
+    watch,
+)
 
 _RELEASE_ROWS = 2_000  # a piece of pruning holds the write lock for milliseconds
 
@@ -176,7 +186,8 @@ class SqliteSource(SqliteStore):
                 schema.table: shape_changed(self._db, schema) or triggers_missing(self._db, schema)
                 for schema in tables
             }
-        return [SchemaChange(table, why) for table, why in found.items() if why]
+            gone = {schema.table for schema in tables if found[schema.table] and is_dropped(self._db, schema)}
+        return [SchemaChange(table, why, dropped=table in gone) for table, why in found.items() if why]
 
     def compare(self, a: Position, b: Position) -> int:
         """By number."""

@@ -97,6 +97,17 @@ def unwatch(db: Connection, table: str) -> None:
         db.execute(f"DROP TRIGGER IF EXISTS {quote(_trigger(kind, table))}")
 
 
+def is_dropped(db: Connection, schema: Schema) -> bool:
+    """Whether a table that the log told is gone under every name: its triggers go with it, and are renamed
+    with it not."""
+    table = schema.table.name
+    query = (
+        "SELECT count(*) FROM sqlite_schema WHERE (type = 'table' AND name = ? COLLATE NOCASE)"
+        " OR (type = 'trigger' AND name = ?)"
+    )
+    return not db.value(query, (table, _trigger("insert", table)))
+
+
 def triggers_missing(db: Connection, schema: Schema) -> str:
     """Why the log does not tell this table as `schema` knows it; '' when it does."""
     table = schema.table.name

@@ -1,15 +1,16 @@
-"""A pipeline whose log is lost, as its user sees it: by name, with the command, until that has mended it."""
+"""What a user sees of a table that is lost: its log, until one command has mended that, or all of it."""
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
 from .conftest import PIPELINE
-from .project import Room
+from .project import Room, make_shop
 from .test_postgres import add, count, make
 
 Databases = Callable[[], str]
@@ -52,3 +53,20 @@ def test_a_slot_that_is_lost_under_a_worker(
     assert room.call("resync", "shop").code == 0
     room.wait_live("shop")
     assert count(target) == count(source) == 501
+
+
+def test_a_table_that_was_dropped_is_shown_as_left_out(room: Room) -> None:
+    source = make_shop(room.folder / "two.db", tables=("orders", "visits"))
+    room.write(PIPELINE.format(name="two", source=source, target=f"sqlite:///{room.folder}/copy.db"))
+    room.start("run")
+    room.wait_live("two")
+    with contextlib.closing(sqlite3.connect(room.folder / "two.db", timeout=30)) as file, file:
+        file.execute("DROP TABLE visits")
+
+    def shown(status: dict[str, Any]) -> dict[str, str]:
+        return {table["table"]: table["state"] for table in status["figures"]["tables"]}
+
+    status = room.wait("two", lambda status: shown(status) == {"orders": "live", "visits": "skipped"})
+    (left,) = (table for table in status["figures"]["tables"] if table["table"] == "visits")
+    assert left["detail"].startswith("it was dropped at the source")
+    assert "table visits was dropped at the source" in room.lines
