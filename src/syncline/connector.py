@@ -236,6 +236,10 @@ class Target(Store, Protocol):
         """How an existing target table differs from what `schema` needs (missing column, another type or
         key); '' when it fits or does not exist."""
 
+    def alteration(self, schema: Schema) -> str:
+        """The one statement after which an existing table that differs would have no `mismatch`; '' where
+        there is none. What it makes of rows that are there is for a comparison to say."""
+
     def holds_rows(self, schema: Schema) -> bool:
         """Whether the table exists at the target with at least one row in it."""
 

@@ -306,8 +306,19 @@ def test_a_target_that_differs_is_told_whole(servers: Pair) -> None:
     findings = check(servers.source, servers.target)
     the(findings, "column age needs a value", "no primary key or unique index", "unlogged")
     problem = the(findings, "column customer is NOT NULL", "column note is character varying(10)").problem
-    assert (problem.severity, problem.remedy) == (REFUSE, "use --replace")
+    actions = ('ALTER COLUMN "customer" DROP NOT NULL', 'ALTER COLUMN "note" TYPE text')
+    statement = f'ALTER TABLE "public"."orders" {", ".join(actions)}'
+    assert (problem.severity, problem.remedy) == (REFUSE, f"run {statement}, or use --replace")
+    assert (problem.statement, problem.conditional, problem.safe) == (statement, True, False)
     assert check(servers.source, servers.target, replace=True).exit_code == 0
+    for found in findings.problems:
+        execute(servers.target, found.problem.statement)
+    again = check(servers.source, servers.target)
+    execute(
+        servers.target, the(again, "column id is integer there and bigint at the source").problem.statement
+    )
+    assert check(servers.source, servers.target).exit_code == 0
+    assert syncline("sync", servers.source, servers.target, "--quiet").code == 0
 
 
 def test_integers_too_small_for_what_may_come(servers: Pair) -> None:

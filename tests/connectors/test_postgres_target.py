@@ -306,6 +306,45 @@ def test_mismatch_in_a_sentence(opened: Opener, postgres_database: Databases, ta
     ), found
 
 
+@pytest.mark.parametrize(
+    ("table", "action"),
+    [
+        ("CREATE TABLE t (id int PRIMARY KEY, n numeric(9,3))", 'ALTER COLUMN "n" TYPE numeric(10,2)'),
+        ("CREATE TABLE t (id int PRIMARY KEY, n text)",
+         'ALTER COLUMN "n" TYPE numeric(10,2) USING "n"::numeric(10,2)'),
+        ("CREATE TABLE t (id int PRIMARY KEY)", 'ADD COLUMN "n" numeric(10,2)'),
+        ("CREATE TABLE t (id int PRIMARY KEY, n numeric NOT NULL, x int NOT NULL)",
+         'ALTER COLUMN "n" DROP NOT NULL, ALTER COLUMN "x" DROP NOT NULL'),
+        ("CREATE UNLOGGED TABLE t (id int, n numeric)", 'SET LOGGED, ADD PRIMARY KEY ("id")'),
+        ("CREATE TABLE t (id int, n numeric PRIMARY KEY)", ""),
+        ("CREATE TABLE t (id int, n numeric, x int UNIQUE)", 'ADD PRIMARY KEY ("id")'),
+        ("CREATE TABLE t (id int UNIQUE, n int GENERATED ALWAYS AS IDENTITY, x int PRIMARY KEY)", ""),
+        ("CREATE TABLE t (id int PRIMARY KEY, n numeric GENERATED ALWAYS AS (id * 2) STORED)",
+         'ALTER COLUMN "n" DROP EXPRESSION'),
+        ("CREATE TABLE t (id int PRIMARY KEY, n point)", ""),
+        ("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)", ""),
+        ("CREATE VIEW t AS SELECT 1 AS id, 1::numeric AS n", ""),
+        ("SELECT", ""),
+    ],
+)  # fmt: skip
+def test_the_statement_after_which_a_table_fits(
+    opened: Opener, postgres_database: Databases, table: str, action: str
+) -> None:
+    url = postgres_database()
+    run(url, table)
+    schema = Schema(
+        TableName("t"),
+        (Column("id", Type(Kind.INT32), False), Column("n", Type(Kind.DECIMAL, precision=10, scale=2))),
+        ("id",),
+        "postgres",
+    )
+    statement = opened(url).alteration(schema)
+    assert statement == (action and f'ALTER TABLE "public"."t" {action}')
+    if statement:
+        run(url, statement)
+        assert opened(url).mismatch(schema) == ""
+
+
 def found_nothing(target: PostgresTarget, schema: Schema) -> bool:
     assert target.mismatch(schema) == ""
     return True

@@ -427,3 +427,17 @@ def test_a_mismatch_names_every_difference(path: Path) -> None:
     assert "column u" not in found
     assert "column n " not in found
     assert "key" in target_of(path).mismatch(made(column("u", Kind.TEXT), key=("u",)))
+
+
+def test_the_statement_after_which_a_table_fits(path: Path) -> None:
+    """One column can be added while there is no row; nothing else is altered in a file."""
+    schema = made(column("id", Kind.INT64), column("v", Kind.TEXT), column("new", Kind.DATE))
+    db = plain(path)
+    db.executescript("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+    statement = target_of(path).alteration(schema)
+    assert statement == 'ALTER TABLE "t" ADD COLUMN "new" DATE'
+    db.executescript("INSERT INTO t VALUES (1, 'x')")
+    assert target_of(path).alteration(schema) == ""
+    db.executescript(f"DELETE FROM t; {statement}")
+    assert target_of(path).mismatch(schema) == target_of(path).alteration(schema) == ""
+    assert target_of(path).alteration(made(column("id", Kind.INT64), column("v", Kind.BYTES))) == ""

@@ -310,6 +310,8 @@ def _placed(
         return NewTable(schema, made=True, aside=True)
     if why := target.mismatch(schema):
         remedy = f"use {options.remedy(schema.source_table if options.pipeline else None)}"
+        if statement := target.alteration(schema):
+            remedy = f"run {statement}, or {remedy}"
         raise Refused("sync", subject, f"the target's table differs: {why}", remedy)
     if not target.holds_rows(schema):
         return NewTable(schema)

@@ -43,6 +43,10 @@ class MemoryTarget(MemoryStore):
         """None: the schema is kept whole."""
         return ()
 
+    def alteration(self, schema: Schema) -> str:
+        """None."""
+        return ""
+
     def mismatch(self, schema: Schema) -> str:
         """The first column or the key that differs."""
         with self._database.changed:

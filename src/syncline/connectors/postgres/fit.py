@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -73,31 +74,67 @@ def _unnamable(schema: Schema) -> Iterator[str]:
         yield f"it has {len(names):,} columns, and PostgreSQL takes {MOST_COLUMNS:,}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """One way in which a table cannot take the rows, and what of an ALTER TABLE would change that."""
+
+    text: str
+    action: sql.Composed | None = None
+
+
 def mismatch(connection: Connection, schema: Schema, member: Member, default: str) -> str:
     """How the table differs from what the rows need, all of it; '' when it fits or there is none."""
+    return "; ".join(found.text for found in _differences(connection, schema, member, default))
+
+
+def alteration(connection: Connection, schema: Schema, member: Member, default: str) -> str:
+    """The statement after which the table fits; '' when there is none."""
+    # Without the right to read it, and without waiting for rows: one that was written to counts as filled.
+    query = """SELECT relkind = 'r' AND pg_relation_size(c.oid) = 0
+               FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+               WHERE nspname = %s AND relname = %s"""
+    empty = connection.execute(query, member).fetchone() == (True,)
+    found = _differences(connection, schema, member, default, empty=empty)
+    actions = [difference.action for difference in found]
+    known = [action for action in actions if action is not None]
+    if not known or len(known) < len(actions):
+        return ""
+    form = sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(*member), sql.SQL(", ").join(known))
+    return form.as_string(connection)
+
+
+def _differences(
+    connection: Connection, schema: Schema, member: Member, default: str, *, empty: bool = False
+) -> list[_Difference]:
     row = connection.execute(_RELATION, member).fetchone()
     if row is None:
         taken = connection.execute(_TYPE, member).fetchone()
-        return "a type has its name" if taken else ""
+        return [_Difference("a type has its name")] if taken else []
     found = catalog.discover(connection, default, [row[0]])
     if not found:
-        return f"it is {_SORTS.get(row[1], 'a partition, or something else that is no table of its own')}"
+        sort = _SORTS.get(row[1], "a partition, or something else that is no table of its own")
+        return [_Difference(f"it is {sort}")]
     (there,) = found
     oid, sort, persistence = row
     if sort not in ("r", "p"):
-        return there.problem
-    differences = [*_columns(schema, there), *_fixed(connection, oid, schema)]
+        return [_Difference(there.problem)]
+    differences = [*_columns(connection, schema, there, empty=empty), *_fixed(connection, oid, schema)]
     if persistence == "u":
-        differences.append("it is unlogged, so that a crash empties it")
+        logged = sql.Composed([sql.SQL("SET LOGGED")])
+        differences.append(_Difference("it is unlogged, so that a crash empties it", logged))
     if not _keyed(connection, oid, schema.key):
         columns = ", ".join(schema.key)
-        differences.append(f"it has no primary key or unique index over just ({columns})")
-    return "; ".join(differences)
+        form = sql.SQL("ADD UNIQUE ({})" if there.key else "ADD PRIMARY KEY ({})")
+        key = form.format(sql.SQL(", ").join(map(sql.Identifier, schema.key)))
+        differences.append(_Difference(f"it has no primary key or unique index over just ({columns})", key))
+    return differences
 
 
-def narrower(connection: Connection, schema: Schema, member: Member, default: str) -> Iterator[str]:
+def narrower(
+    connection: Connection, schema: Schema, member: Member, default: str
+) -> Iterator[tuple[str, str]]:
     """The columns of a table that fits whose rows may yet be parked: values of the source's type that the
-    target's refuses. A sentence a column."""
+    target's refuses. A sentence and a remedy a column."""
     name = sql.Identifier(*member).as_string(connection)
     row = connection.execute("SELECT to_regclass(%s)::oid", [name]).fetchone()
     found = catalog.discover(connection, default, [row[0]]) if row and row[0] else []
@@ -110,7 +147,14 @@ def narrower(connection: Connection, schema: Schema, member: Member, default: st
             if _bits(have) < _bits(column.type):
                 names = native(_of_postgres(have)), wanted(column.type, schema.system)
                 why = "larger values are parked"
-                yield f"column {column.name} is {names[0]} there and {names[1]} at the source: {why}"
+                form = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}")
+                wider = form.format(
+                    sql.Identifier(*member), sql.Identifier(column.name), sql.SQL(names[1])
+                ).as_string(connection)
+                yield (
+                    f"column {column.name} is {names[0]} there and {names[1]} at the source: {why}",
+                    f"run {wider} when nobody needs the table while it is rewritten",
+                )
 
 
 def _bits(type: Type) -> int:
@@ -119,33 +163,61 @@ def _bits(type: Type) -> int:
     return 2 * int(type.kind.name.lstrip("UINT")) + unsigned
 
 
-def _columns(schema: Schema, there: Schema) -> Iterator[str]:
+def _columns(connection: Connection, schema: Schema, there: Schema, *, empty: bool) -> Iterator[_Difference]:
+    """What differs column by column. One that is added to rows would be NULL in them: that mends nothing."""
     known = {column.name: column for column in there.columns}
     for column in schema.stored:
-        found = known.pop(column.name, None)
+        found, name = known.pop(column.name, None), column.name
         if found is None:
-            yield f"it has no column {column.name}"
+            yield _Difference(f"it has no column {name}", _addition(schema, column) if empty else None)
         elif found.generated:
-            yield f"column {column.name} is generated"
+            yield _Difference(f"column {name} is generated", _altered(name, "DROP EXPRESSION"))
         elif not _holds(found, column, schema.system):
-            have = native(_of_postgres(found.type))
-            yield f"column {column.name} is {have}, not {wanted(column.type, schema.system)}"
+            have, need = native(_of_postgres(found.type)), wanted(column.type, schema.system)
+            yield _Difference(f"column {name} is {have}, not {need}", _retyped(connection, name, have, need))
         elif column.nullable and not found.nullable:
-            yield f"column {column.name} is NOT NULL, and the source's may be NULL"
+            text = f"column {name} is NOT NULL, and the source's may be NULL"
+            yield _Difference(text, None if name in there.key else _altered(name, "DROP NOT NULL"))
     for name, column in known.items():
         own = column.generated or column.identity or column.default is not None or column.nullable
         if not own:
-            yield f"column {name} needs a value, and the source has no such column"
+            text = f"column {name} needs a value, and the source has no such column"
+            yield _Difference(text, None if name in there.key else _altered(name, "DROP NOT NULL"))
 
 
-def _fixed(connection: Connection, oid: int, schema: Schema) -> Iterator[str]:
+def _altered(name: str, action: str) -> sql.Composed:
+    return sql.SQL("ALTER COLUMN {} {}").format(sql.Identifier(name), sql.SQL(action))
+
+
+def _addition(schema: Schema, column: Column) -> sql.Composed:
+    null = sql.SQL("" if column.nullable else " NOT NULL")
+    type = sql.SQL(wanted(column.type, schema.system))
+    return sql.SQL("ADD COLUMN {} {}{}").format(sql.Identifier(column.name), type, null)
+
+
+def _retyped(connection: Connection, name: str, have: str, need: str) -> sql.Composed | None:
+    """The change of a type where the server has a cast; whether it changed values is compared afterwards."""
+    query = """SELECT a.oid = b.oid OR c.castcontext IN ('a', 'i'), 'S' IN (a.typcategory, b.typcategory),
+                      c.oid IS NOT NULL
+               FROM pg_type a CROSS JOIN pg_type b
+               LEFT JOIN pg_cast c ON c.castsource = a.oid AND c.casttarget = b.oid
+               WHERE a.oid = to_regtype(%s) AND b.oid = to_regtype(%s)"""
+    row = connection.execute(query, [have, need]).fetchone()
+    if row is None or not any(row):
+        return None
+    by_itself = sql.SQL("ALTER COLUMN {name} TYPE {type}")
+    form = by_itself if row[0] else sql.SQL("ALTER COLUMN {name} TYPE {type} USING {name}::{type}")
+    return form.format(name=sql.Identifier(name), type=sql.SQL(need))
+
+
+def _fixed(connection: Connection, oid: int, schema: Schema) -> Iterator[_Difference]:
     """The key's numbers are only ever inserted, which OVERRIDING allows; nothing allows an UPDATE."""
     query = """SELECT attname::text FROM pg_attribute
                WHERE attrelid = %s AND attidentity = 'a' AND NOT attisdropped ORDER BY attnum"""
     for (name,) in connection.execute(query, [oid]):
         if name in schema.names and name not in schema.key:
-            remedy = f"ALTER TABLE {schema.table} ALTER {name} SET GENERATED BY DEFAULT"
-            yield f"column {name} is GENERATED ALWAYS AS IDENTITY, so that no update can set it; run {remedy}"
+            text = f"column {name} is GENERATED ALWAYS AS IDENTITY, so that no update can set it"
+            yield _Difference(text, _altered(name, "SET GENERATED BY DEFAULT"))
 
 
 def _holds(there: Column, column: Column, system: str) -> bool:

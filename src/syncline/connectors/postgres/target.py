@@ -68,6 +68,11 @@ class PostgresTarget(PostgresStore):
         with self._mapped("look at", f"table {schema.table}") as connection:
             return fit.mismatch(connection, schema, self._member(schema), self._namespace)
 
+    def alteration(self, schema: Schema) -> str:
+        """One ALTER TABLE with all that it takes."""
+        with self._mapped("look at", f"table {schema.table}") as connection:
+            return fit.alteration(connection, schema, self._member(schema), self._namespace)
+
     def holds_rows(self, schema: Schema) -> bool:
         """Whether the table has a row."""
         member = self._member(schema)
@@ -118,8 +123,8 @@ class PostgresTarget(PostgresStore):
             sequences = self._sequences_of(connection, schema.table)
             found += problems.of_numbers(connection, schema.table, sequences)
             found += [
-                Problem.about(Severity.WARN, schema.table, why)
-                for why in fit.narrower(connection, schema, member, self._namespace)
+                Problem.about(Severity.WARN, schema.table, why, remedy)
+                for why, remedy in fit.narrower(connection, schema, member, self._namespace)
             ]
         return found
 

@@ -16,7 +16,7 @@ from .connection import Connection, quote
 from .declared import SYSTEM
 from .meta import STREAMS, drop_meta, restore_journal, write_meta
 from .store import SqliteStore, place
-from .tables import aside_name, create_indexes, create_table, mismatch, omissions, refusals
+from .tables import added_column, aside_name, create_indexes, create_table, mismatch, omissions, refusals
 
 
 class SqliteTarget(SqliteStore):
@@ -61,6 +61,17 @@ class SqliteTarget(SqliteStore):
         if kind != "table":
             return f"it is {'an index' if kind == 'index' else 'a view'}"
         return mismatch(schema, describe(self._db, name, count=False))
+
+    def alteration(self, schema: Schema) -> str:
+        """One column can be added to a table without rows; nothing else can be altered here."""
+        name = place(schema.table).name
+        found = describe(self._db, name, count=False)
+        there = {column.name.lower() for column in found.columns}
+        missing = [column for column in schema.stored if column.name.lower() not in there]
+        added = replace(found, columns=(*found.columns, *missing))
+        if len(missing) != 1 or self.holds_rows(schema) or mismatch(schema, added):
+            return ""
+        return f"ALTER TABLE {quote(name)} ADD COLUMN {added_column(schema, missing[0])}"
 
     def holds_rows(self, schema: Schema) -> bool:
         """Whether the table exists with at least one row."""
