@@ -164,6 +164,9 @@ def of_keeping(session: Connection, stream: str, *, begun: bool) -> Iterator[Pro
 def of_contents(session: Connection) -> Iterator[Problem]:
     """What no stream carries, and nobody would miss until it is needed."""
     subject = f"database {session.info.dbname}"
+    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
+        why = "its encoding is SQL_ASCII, which takes any bytes: text that is no UTF-8 would end the run"
+        yield Problem(Severity.WARN, "read", subject, why, "mend such text at the source")
     for (name,) in session.execute(_LOOSE_SEQUENCES, [BOOKKEEPING]):
         why = f"sequence {name} belongs to no column, and is not synced"
         remedy = "make it at the target as well, and set it by hand when you switch"

@@ -68,6 +68,7 @@ class LogStream:
         self._lock = threading.Lock()
         self._confirmed = 0
         self._started = False
+        self._end: Exception | None = None
         self._interrupted = threading.Event()
         self._stopping = threading.Event()
         self._wakeup, self._waker = os.pipe()
@@ -128,7 +129,8 @@ class LogStream:
     def ask(self) -> None:
         """Ask the walsender where it stands; a Keepalive answers."""
         with self._lock, _lost_connection():
-            self._send_status(ask=True)
+            if self._end is None:
+                self._send_status(ask=True)
 
     def confirm(self, upto: int) -> None:
         """Tell the server, now and from now on, that the log up to there is not needed; never backwards."""
@@ -184,6 +186,8 @@ class LogStream:
 
     def _drain(self) -> list[Frame]:
         """What libpq holds. Python runs once a frame here, as libpq hands them out one by one."""
+        if self._end is not None:
+            raise self._end
         frames: list[Frame] = []
         asked: int | None = None
         with _lost_connection():
@@ -199,10 +203,12 @@ class LogStream:
                 else:
                     what = f"a frame of {size} bytes and kind {data[0]} arrived"
                     raise Corruption("follow", "the log", what)
-            # What came before an end goes out first: the end is told again at the next call.
-            if got[0] < 0 and not frames:
-                raise _server_error(self._live().get_result())
-            if asked is not None:
+            if got[0] < 0:
+                # libpq tells why only once. What came before goes out first.
+                self._end = _server_error(self._live().get_result())
+                if not frames:
+                    raise self._end
+            elif asked is not None:
                 self._answer(asked)
         return frames
 

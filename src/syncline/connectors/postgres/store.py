@@ -38,7 +38,7 @@ COPY_TEXT: Final = "postgres-copy-text"
 
 SERVER_DIGEST: Final = "postgres-text-1"
 """Two 64-bit hashes (hashtextextended with the seeds 0 and 1) of the text of a row of the schema's columns
-in its order, each summed up: computed by the server, the same in any PostgreSQL."""
+in its order, each summed up: computed by the server, the same in any PostgreSQL of the encoding UTF8."""
 
 _MODULUS: Final = 1 << 128
 _CSV: Final = sql.SQL("(FORMAT csv, FORCE_QUOTE *)")
@@ -57,7 +57,14 @@ class PostgresStore:
     @property
     def capabilities(self) -> Capabilities:
         """COPY's text passes through between two servers, which hash rows themselves."""
-        return Capabilities(formats=(COPY_TEXT, ARROW), digests=(SERVER_DIGEST, CANONICAL), writers=4)
+        return Capabilities(formats=(COPY_TEXT, ARROW), digests=self._digests, writers=4)
+
+    @cached_property
+    def _digests(self) -> tuple[str, ...]:
+        """A server hashes the bytes that it stores: in another encoding they are others for the same text."""
+        with self._mapped("connect to", self.name) as connection:
+            encoding = connection.info.parameter_status("server_encoding")
+        return (SERVER_DIGEST, CANONICAL) if encoding == "UTF8" else (CANONICAL,)
 
     @property
     def name(self) -> str:
