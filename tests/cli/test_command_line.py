@@ -79,9 +79,12 @@ def test_help_says_what_replace_does() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["sync"], "Missing argument 'FROM'; see syncline sync --help"),
+        (["sync"], "Missing argument 'FROM TO | PIPELINE'; see syncline sync --help"),
         ([*SYNC, "--folow"], "No such option: --folow (Possible options: --follow); see"),
-        ([*SYNC, "postgresql://me:secret@host/db"], "(postgresql://me@host/db)"),
+        (
+            [*SYNC, "postgresql://me:secret@host/db"],
+            "FROM and TO, or one pipeline; 3 words were given",
+        ),
         ([*SYNC, "--give-up-after", "soon"], "'--give-up-after': Input should be a valid number"),
         ([*SYNC, "--give-up-after", "-1"], "greater than or equal to 0"),
         (["snyc"], "No such command 'snyc'"),

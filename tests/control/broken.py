@@ -120,4 +120,14 @@ BROKEN = [
         "pipelines orders and more both sync table orders",
         "exclude",
     ),
+    added(
+        "a type that is none",
+        f'{RULES}cast = {{ total = "txt" }}\n',
+        2,
+        "total in pipelines.orders.tables",
+        'no column can be cast to "txt"',
+        "did you mean text?",
+    ),
+    added("a size to cut to", f'{RULES}cast.total = "text(3)"\n', 2, '"text(3)" has a size', "write text"),
+    added("a type nothing is like", f'{RULES}cast.total = "§"\n', 2, 'to "§"', "there are bool, int8,"),
 ]

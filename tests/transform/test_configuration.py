@@ -83,8 +83,8 @@ def test_a_missing_key_and_an_unknown_type_are_refused(monkeypatch: pytest.Monke
     monkeypatch.delenv("MASK_KEY", raising=False)
     with pytest.raises(Refused, match="MASK_KEY is not set"):
         TableRules.model_validate({"mask": {"a": {"hash": "env:MASK_KEY"}}}).rules()
-    with pytest.raises(Refused, match="cannot read the type 'txt'"):
-        TableRules.model_validate({"cast": {"a": "txt"}}).rules()
+    with pytest.raises(ValidationError, match=r'no column can be cast to "txt"; did you mean text\?'):
+        TableRules.model_validate({"cast": {"a": "txt"}})
 
 
 def test_options_of_the_command_line() -> None:
@@ -182,7 +182,7 @@ def run(*arguments: str) -> Any:
         (
             "--store",
             "orders.total=txt",
-            "cannot read the type 'txt': no column can be cast to it; did you mean text?",
+            "cannot read the type 'txt': no column can be cast to \"txt\"; did you mean text?",
         ),
         ("--where", "orders=totl > 1", "did you mean total?"),
         ("--transforms", "nowhere", "No module named 'nowhere'"),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import Refused
 from .project import Project, open_project
-from .service import asked_of
 
 if TYPE_CHECKING:
     from ..engine.report import Options
@@ -38,12 +37,11 @@ class Pair:
 def resolve(words: Sequence[str], command: str, config: Path | None = None) -> tuple[Pair, list[str]]:
     """The pair that the first words name, and the words after it: one word when it is a pipeline's name, else
     two, FROM and TO. Refused when they name none; opens no store."""
-    if words and _NAME.fullmatch(words[0]):
-        project = open_project(config)
-        return pair_of(project, words[0]), list(words[1:])
-    if len(words) < 2:
-        why = "it takes PIPELINE, or two databases, FROM and TO"
-        raise Refused("read", "the command line", why, f"see syncline {command} --help")
+    count = _count(words)
+    if len(words) < count:
+        raise _misnamed(words, command)
+    if count == 1:
+        return pair_of(open_project(config), words[0]), list(words[1:])
     from ..engine.report import Options
 
     return Pair(words[0], words[1], Options()), list(words[2:])
@@ -51,13 +49,38 @@ def resolve(words: Sequence[str], command: str, config: Path | None = None) -> t
 
 def resolve_alone(words: Sequence[str], command: str, config: Path | None = None) -> Pair:
     """As `resolve`, for a command that takes nothing else."""
-    pair, rest = resolve(words, command, config)
-    if rest:
-        why = f"{command} takes PIPELINE, or two databases, FROM and TO, and {len(words)} words were given"
-        raise Refused("read", "the command line", why, f"see syncline {command} --help")
-    return pair
+    if len(words) != _count(words):
+        raise _misnamed(words, command)
+    return resolve(words, command, config)[0]
 
 
 def pair_of(project: Project, name: str) -> Pair:
-    """A pipeline of a configuration. Refused for an unknown name."""
-    return Pair(*asked_of(project, name), project)
+    """A pipeline of a configuration, with what its section asks for. Refused for an unknown name."""
+    from ..engine.report import Options
+    from .units import parse_rate
+
+    (section,) = project.pipelines([name]).values()
+    options = Options(
+        tables=tuple(section.include),
+        exclude=tuple(section.exclude),
+        pipeline=name,
+        pipelines=tuple(project.configuration.pipelines),
+        keep=True,
+        compare=section.compare,
+        workers=section.workers,
+        rate_limit=parse_rate(section.rate_limit) if section.rate_limit else None,
+        schema=section.schema_policy,
+        rules={table: rules.rules() for table, rules in section.tables.items()},
+    )
+    return Pair(project.reference(section.source), project.reference(section.target), options, project)
+
+
+def _count(words: Sequence[str]) -> int:
+    """How many words name a pair that begins so."""
+    return 1 if words and _NAME.fullmatch(words[0]) else 2
+
+
+def _misnamed(words: Sequence[str], command: str) -> Refused:
+    given = f"{len(words)} word{' was' if len(words) == 1 else 's were'} given"
+    why = f"{command} takes two databases, FROM and TO, or one pipeline; {given}"
+    return Refused("read", "the command line", why, f"see syncline {command} --help")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -125,7 +124,7 @@ class Pipeline:
             self._recorder = self._new_recorder()
         options = replace(self._pair.options, **mode)  # type: ignore[arg-type]
         try:
-            with self._held():
+            with service.held_pair(self._pair, "run"):
                 return self._sync(options)
         finally:
             with self._lock:
@@ -150,11 +149,6 @@ class Pipeline:
             return begun[0].report  # how a run that was stopped is meant to end
         recorder.ended(report)
         return report
-
-    def _held(self) -> AbstractContextManager[None]:
-        if self._pair.project is None:
-            return nullcontext()
-        return service.held_pipeline(self._pair.project, self._pair.options.pipeline, "run")
 
     def __enter__(self) -> Self:
         def work() -> None:

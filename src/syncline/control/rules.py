@@ -9,8 +9,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
+from ..engine.transform.form import check_form
 from ..errors import Refused
 from .stores import resolve
 
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from ..engine.transform.rules import Constant, Mask, Rules
 
 Name = Annotated[str, Field(min_length=1)]
+Form = Annotated[Name, AfterValidator(check_form)]
 Value = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
@@ -64,7 +75,7 @@ class TableRules(_Section):
     constants: Mapping[Name, Value] = Field(
         default_factory=dict, description="Columns that are added, each with one value."
     )
-    cast: Mapping[Name, Name] = Field(
+    cast: Mapping[Name, Form] = Field(
         default_factory=dict, description="The form of a column at the target: text, decimal(10,2), int64, …"
     )
     deletes: Literal["apply", "mark", "ignore"] = Field(
@@ -79,13 +90,10 @@ class TableRules(_Section):
     )
 
     def rules(self) -> Rules:
-        """The engine's rules. Refused for a key that is not where its reference says, or an unknown type."""
-        from ..engine.transform.cast import parse_type
+        """The engine's rules. Refused for a key that is not where its reference says."""
         from ..engine.transform.rules import Rules
         from ..model import Deletes
 
-        for form in self.cast.values():
-            parse_type(form)
         return Rules(
             rename=self.rename or "",
             columns=self.columns,

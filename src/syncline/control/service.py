@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import Refused, SynclineError
+from .pairs import Pair, pair_of
 from .stores import source_opener, target_opener
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..engine.pipeline import Pipeline
     from ..engine.report import Observer, Options, Report
     from ..model import TableName
-    from .pairs import Pair
     from .project import Project
     from .state import ReportRow
     from .status import PipelineStatus
@@ -42,6 +42,29 @@ def sync(
     pipeline = Pipeline(open_source, open_target, options, observer)
     started(pipeline)
     return pipeline.run()
+
+
+def sync_pair(
+    pair: Pair, observer: Observer, *, started: Callable[[Pipeline], None] = lambda pipeline: None
+) -> Report:
+    """`sync` of a pair in this process. While a pipeline of a configuration runs so, no worker of this
+    machine has it, and the report is among its reports. Raises as `sync`, Refused while a worker has it."""
+    with nullcontext() if pair.options.dry_run else held_pair(pair, "sync"):
+        report = sync(pair.source, pair.target, pair.options, observer, started=started)
+        if pair.project is not None and not pair.options.dry_run:
+            try:
+                _keep_report(pair.project, pair.options.pipeline, report)
+            except SynclineError as error:
+                report.notes.append(f"{error}; the report is not among those of syncline reports")
+    return report
+
+
+def _keep_report(project: Project, name: str, report: Report) -> None:
+    from .reports import report_members
+    from .state import open_state
+
+    with open_state(project) as state:
+        state.add_report(name, report.exit_code, report_members(report))
 
 
 def check(source: str, target: str, options: Options, *, deep: bool = False) -> Check:
@@ -75,31 +98,9 @@ def run_pipeline(
     """Run one pipeline of a configuration in this process: `follow` it for ever, bring it up to its source
     `once`, or `remove` all that it made at both ends. What the stream has reached stays, so that the next
     run goes on. Raises as `sync`."""
-    source, target, options = asked_of(project, name)
-    options = replace(options, follow=mode == "follow", remove=mode == "remove")
-    return sync(source, target, options, observer, started=started)
-
-
-def asked_of(project: Project, name: str) -> tuple[str, str, Options]:
-    """The references of a pipeline's two stores, and what its section asks for. Refused for a name that is
-    not there."""
-    from ..engine.report import Options
-    from .units import parse_rate
-
-    (section,) = project.pipelines([name]).values()
-    options = Options(
-        tables=tuple(section.include),
-        exclude=tuple(section.exclude),
-        pipeline=name,
-        pipelines=tuple(project.configuration.pipelines),
-        keep=True,
-        compare=section.compare,
-        workers=section.workers,
-        rate_limit=parse_rate(section.rate_limit) if section.rate_limit else None,
-        schema=section.schema_policy,
-        rules={table: rules.rules() for table, rules in section.tables.items()},
-    )
-    return project.reference(section.source), project.reference(section.target), options
+    pair = pair_of(project, name)
+    options = replace(pair.options, follow=mode == "follow", remove=mode == "remove")
+    return sync(pair.source, pair.target, options, observer, started=started)
 
 
 def resync(pair: Pair, tables: Sequence[str] = ()) -> tuple[list[TableName], bool]:
@@ -144,24 +145,33 @@ def resume(project: Project, names: Sequence[str]) -> list[str]:
     return _wish(project, names, paused=False)
 
 
-def remove(project: Project, name: str) -> list[str]:
-    """Take away all that a pipeline made at both ends, and what is known of it here; what was done, in
-    sentences. Rows stay. Refused while a worker has it."""
+def remove(pair: Pair) -> list[str]:
+    """Take away all that runs of a pair made at both ends, and of a pipeline what is known of it here; what
+    was done, in sentences. Rows stay. Refused while a worker has it."""
+    if pair.project is None:
+        from ..engine.report import Silent
+
+        return sync(pair.source, pair.target, replace(pair.options, remove=True), Silent()).notes
     from .processes import Lock, runs
     from .removal import take_away
 
-    with held_pipeline(project, name, "remove"):
+    with held_pair(pair, "remove"):
         pass  # the worker that takes it away needs it
-    return take_away(project, name, supervised=runs(Lock(project.lock_of(name, "supervisor")).holder()))
+    name, lock = pair.options.pipeline, pair.project.lock_of(pair.options.pipeline, "supervisor")
+    return take_away(pair.project, name, supervised=runs(Lock(lock).holder()))
 
 
 @contextmanager
-def held_pipeline(project: Project, name: str, operation: str) -> Iterator[None]:
-    """Keep workers of this machine from a pipeline inside the `with`. Refused while one has it."""
+def held_pair(pair: Pair, operation: str) -> Iterator[None]:
+    """Keep workers of this machine from a pipeline inside the `with`. Refused while one has it; two stores
+    that were named themselves have no worker."""
+    if pair.project is None:
+        yield
+        return
     from .processes import Lock
 
-    project.pipelines([name])
-    lock = Lock(project.lock_of(name, "worker"))
+    name = pair.options.pipeline
+    lock = Lock(pair.project.lock_of(name, "worker"))
     if not lock.take():
         pid = lock.holder().partition(":")[0]
         remedy = f"syncline pause {name} first"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace as changed
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import Refused
-from ..chosen import Config
+from ..chosen import Config, Exclude, Json, Pair, Store, Tables, Transforms, Where, read_rules
 from ..output import close_pipe, write_json
 
 if TYPE_CHECKING:
@@ -24,22 +23,12 @@ EPILOG = (
 
 
 def check(
-    stores: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FROM TO | PIPELINE",
-            help="The two databases, written as for sync, or a pipeline of syncline.toml by its name.",
-            show_default=False,
-        ),
-    ],
-    tables: Annotated[
-        list[str] | None,
-        typer.Option("--tables", metavar="GLOB", help="Only these tables, as for sync; may be given again."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Not these tables; may be given again."),
-    ] = None,
+    stores: Pair,
+    tables: Tables = None,
+    exclude: Exclude = None,
+    store: Store = None,
+    where: Where = None,
+    transforms: Transforms = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Check what `sync --replace` would do; nothing is replaced.")
     ] = False,
@@ -62,33 +51,29 @@ def check(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="With --fix: run them without asking.")] = False,
     config: Config = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write the findings, or the error, as one JSON document.")
-    ] = False,
+    as_json: Json = False,
 ) -> int:
     """List everything that would go wrong with a sync, each with what to do about it.
 
     Looks at rights, settings, keys, types, what the target holds, who would be waited for, and more; touches
     nothing. What a sync would refuse is said in the same words.
     """
-    source, target, options = _asked(stores, config)
+    from ...control.pairs import resolve_alone
+
     _refuse_contradictions(fix, yes, as_json)
-    chosen = tuple(tables or ()) or options.tables, (*options.exclude, *(exclude or ()))
-    options = changed(options, tables=chosen[0], exclude=chosen[1], replace=replace)
-    return _check(source, target, options, deep=deep, fix=fix, yes=yes, as_json=as_json)
-
-
-def _asked(stores: list[str], config: Path | None) -> tuple[str, str, Options]:
-    from ...control.project import open_project
-    from ...control.service import asked_of
-    from ...engine.report import Options
-
-    if len(stores) == 1 and ":" not in stores[0]:
-        return asked_of(open_project(config), stores[0])
-    if len(stores) != 2:
-        why = f"check takes two databases, FROM and TO, or one pipeline; {len(stores)} stores were named"
-        raise Refused("read", "the command line", why, "see syncline check --help")
-    return stores[0], stores[1], Options()
+    pair = resolve_alone(stores, "check", config)
+    rules = read_rules(store, where, transforms)
+    if pair.project is not None and rules:
+        why = f"the rules of pipeline {pair.name} are in {pair.project.path}"
+        raise Refused("read", "the command line", why, "leave --store, --where and --transforms away")
+    options = changed(
+        pair.options,
+        tables=tuple(tables or ()) or pair.options.tables,
+        exclude=(*pair.options.exclude, *(exclude or ())),
+        rules=rules or pair.options.rules,
+        replace=replace,
+    )
+    return _check(pair.source, pair.target, options, deep=deep, fix=fix, yes=yes, as_json=as_json)
 
 
 def _refuse_contradictions(fix: bool, yes: bool, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..chosen import Config, Json
+from ..chosen import PAIR, Config, Json, Pair
 from ..figures import counted, printable
 from ..output import write_json
 
@@ -21,14 +21,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Pair = Annotated[
-    list[str],
-    typer.Argument(metavar="PIPELINE|FROM TO", help="A pipeline by its name, or two databases as for sync."),
-]
 Words = Annotated[
     list[str],
     typer.Argument(
-        metavar="PIPELINE|FROM TO [TABLE [KEY]…]",
+        metavar=f"{PAIR} [TABLE [KEY]…]",
         help="A pipeline by its name, or two databases as for sync; then only keys of this table, and only"
         " these keys, written as the list shows them.",
     ),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..chosen import Config, Json
+from ..chosen import PAIR, Config, Json
 from ..figures import printable
 from ..output import write_json
 
@@ -17,7 +17,7 @@ def resync(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="PIPELINE|FROM TO [TABLE]…",
+            metavar=f"{PAIR} [TABLE]…",
             help="A pipeline by its name, or two databases as for sync; then tables by name or glob. Without"
             " any, all of the stream.",
             show_default=False,

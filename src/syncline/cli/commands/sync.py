@@ -1,16 +1,20 @@
-"""`syncline sync FROM TO`: one database made equal to another."""
+"""`syncline sync`: one database made equal to another."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace as changed
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...errors import Interrupted, Refused
+from ..chosen import Config, Exclude, Json, Pair, Quiet, Store, Tables, Transforms, Where, read_rules
 from ..output import show_report
 
 if TYPE_CHECKING:
+    from ...control.pairs import Pair as Pairs
     from ...engine.pipeline import Pipeline
     from ...engine.report import Options
     from ...engine.throttle import RateLimit
@@ -31,63 +35,19 @@ EPILOG = (
 
 
 def sync(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="FROM",
-            help="The database to read: a URL such as postgresql://me@host/shop or sqlite:///shop.db, or"
-            " env:NAME or file:PATH that holds the URL, so that its password shows nowhere.",
-        ),
-    ],
-    target: Annotated[
-        str, typer.Argument(metavar="TO", help="The database to make equal to it; written the same way.")
-    ],
-    tables: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tables",
-            metavar="GLOB",
-            help="Only tables whose name matches, such as orders or 'sales.*'; may be given again. A name"
-            " without * or ? must be there and must be possible to sync.",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Not these tables; may be given again."),
-    ] = None,
-    store: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--store",
-            metavar="TABLE.COLUMN=FORM",
-            help="Keep a column at TO in another form, such as orders.total=text or 'sales.*.total=text'; may"
-            " be given again. Exact, or the row is set aside: docs/transforms.md lists the forms.",
-        ),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="TABLE=CONDITION",
-            help="Only rows for which an SQL condition is true, such as \"orders=status <> 'draft'\"; may be"
-            " given again. A row that no longer passes is deleted at TO.",
-        ),
-    ] = None,
-    transforms: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--transforms",
-            metavar="MODULE",
-            help="Use the functions that a Python module registers by @transform; may be given again.",
-        ),
-    ] = None,
+    stores: Pair,
+    tables: Tables = None,
+    exclude: Exclude = None,
+    store: Store = None,
+    where: Where = None,
+    transforms: Transforms = None,
     schema: Annotated[
-        SchemaPolicy,
+        SchemaPolicy | None,
         typer.Option(
-            help="What becomes of a table whose columns change at FROM: 'evolve' changes it at TO as well, or"
-            " copies it anew beside; 'freeze' stops it by name."
+            help="What becomes of a table whose columns change at FROM: 'evolve', without this option too,"
+            " changes it at TO as well, or copies it anew beside; 'freeze' stops it by name."
         ),
-    ] = SchemaPolicy.EVOLVE,
+    ] = None,
     follow: Annotated[
         bool,
         typer.Option("--follow", help="Go on for ever, each change as it comes, until Ctrl-C or SIGTERM."),
@@ -112,9 +72,6 @@ def sync(
             " bookkeeping. Your rows stay; a later run starts over.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write the report, or the error, as one JSON document to stdout.")
-    ] = False,
     give_up_after: Annotated[
         float,
         typer.Option(
@@ -132,36 +89,43 @@ def sync(
             help="Read FROM no faster while tables are copied and caught up: '20000 rows/s' or '5 MiB/s'.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, only the report and errors.")
-    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Make the tables of TO equal to those of FROM, while both are in use.
 
     Copies every table, catches up with what was written meanwhile, compares both sides, and takes away what
-    it made for that. A run that was stopped or killed goes on when the same command is given again.
+    it made for that. A run that was stopped or killed goes on when the same command is given again. A
+    pipeline keeps what was made, as with syncline run --once; it runs here, with what its section says.
     """
-    from ...engine.report import Options
+    from ...control.pairs import resolve_alone
 
-    rules = None
-    if store or where or transforms:
-        from ...control.rules import command_line_rules
-
-        rules = command_line_rules(store or (), where or (), transforms or ())
-    options = Options(
-        tables=tuple(tables or ()),
-        exclude=tuple(exclude or ()),
-        follow=follow,
-        replace=replace,
-        dry_run=dry_run,
-        remove=remove,
-        give_up_after=give_up_after,
-        rate_limit=_rate(rate_limit) if rate_limit is not None else None,
-        rules=rules or {},
-        schema=schema.value,
-    )
+    pair = resolve_alone(stores, "sync", config)
+    asked: dict[str, Any] = {
+        "tables": tuple(tables or ()),
+        "exclude": tuple(exclude or ()),
+        "rules": read_rules(store, where, transforms),
+        "schema": schema.value if schema else "",
+        "rate_limit": _rate(rate_limit) if rate_limit is not None else None,
+        "replace": replace,
+        "remove": remove,
+    }
+    given = {name: value for name, value in asked.items() if value}
+    if pair.project is not None:
+        _refuse_of_pipeline(given, pair.name)
+    options = changed(pair.options, follow=follow, dry_run=dry_run, give_up_after=give_up_after, **given)
     _refuse_contradictions(options)
-    return _sync(source, target, options, quiet, as_json)
+    return _sync(changed(pair, options=options), quiet, as_json)
+
+
+def _refuse_of_pipeline(given: Collection[str], name: str) -> None:
+    """A pipeline is what its section says, whoever runs it."""
+    instead = {"replace": f"use syncline resync {name}", "remove": f"use syncline remove {name}"}
+    for option in given:
+        shown = {"rules": "--store, --where or --transforms"}.get(option, f"--{option.replace('_', '-')}")
+        why = f"{shown} is not for a pipeline: its section in syncline.toml says what it does"
+        raise Refused("read", "the command line", why, instead.get(option, "say it there"))
 
 
 def _rate(text: str) -> RateLimit:
@@ -191,8 +155,8 @@ def _refuse_contradictions(options: Options) -> None:
         raise Refused("read", "the command line", reason, f"leave {clash} away")
 
 
-def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool) -> int:
-    from ...control.service import sync as run
+def _sync(pair: Pairs, quiet: bool, as_json: bool) -> int:
+    from ...control.service import sync_pair
     from ...control.signals import Stopper
     from ..progress import progress
 
@@ -206,9 +170,9 @@ def _sync(source: str, target: str, options: Options, quiet: bool, as_json: bool
             stopper.watch(pipeline)
 
         try:
-            report = stopper.run(lambda: run(source, target, options, shown, started=started))
+            report = stopper.run(lambda: sync_pair(pair, shown, started=started))
         except Interrupted as end:
-            if not options.follow or not shown.following or not pipelines:
+            if not pair.options.follow or not shown.following or not pipelines:
                 raise
             # How a follow that got there is meant to end.
             error, report = Interrupted(end.signal_number, shown.position or ""), pipelines[0].report

@@ -10,6 +10,7 @@ that nothing behind it knows of rules. May import the contract, the model and er
     schema      what becomes of a table's columns, key, indexes and foreign keys
     where       filters: SQL's conditions over Arrow columns
     order       comparing cells that travel as text by their value
+    form        the names of types that can be cast to
     cast, mask  cells of one column
     function    a Python function over a batch
 """

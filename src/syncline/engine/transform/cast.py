@@ -7,7 +7,6 @@ mean them, bytes as PostgreSQL does: `\\x` and hexadecimal digits.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from ...errors import Refused
 from ...model import Kind, Type
 from ...model.types import INTEGERS
+from .form import parse_form
 from .order import order_numbers
 
 Cells = tuple[pa.Array, pa.Array]
@@ -25,7 +25,6 @@ Cells = tuple[pa.Array, pa.Array]
 Cast = Callable[[pa.Array], Cells]
 
 FLOATS = {Kind.FLOAT32, Kind.FLOAT64}
-_NAME = re.compile(r"(\w+)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 _DATE = r"(\d{4}|[1-9]\d{4,6})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{0,5}[1-9])?"
 FORMS = {  # the canonical texts of `model/types.py`
@@ -37,29 +36,17 @@ FORMS = {  # the canonical texts of `model/types.py`
     Kind.UUID: r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
 }
 _INTEGER = r"^(0|-?[1-9]\d*)$"
-_TARGETS = {Kind.TEXT, Kind.DECIMAL, Kind.TIMESTAMP, Kind.BOOL, *FLOATS, *INTEGERS, *FORMS}
 _EXACT_FLOAT = 1 << 53
 
 
 def parse_type(text: str) -> Type:
     """The canonical type of a name such as `text`, `int64` or `decimal(10,2)`. Refused for another name."""
-    found = _NAME.fullmatch(text.strip())
-    names = [str(kind) for kind in Kind if kind in _TARGETS]
-    name = found[1].lower() if found else text
-    if found is None or name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        raise Refused(
-            "read",
-            f"the type {text!r}",
-            "no column can be cast to it",
-            f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}",
-        )
-    if found[2] and name != Kind.DECIMAL:
-        raise Refused(
-            "read", f"the type {text!r}", f"{name} takes no size here: a cast cuts nothing", f"write {name}"
-        )
-    precision, scale = (int(found[2]), int(found[3] or 0)) if found[2] else (None, None)
-    return Type(Kind(name), precision=precision, scale=scale)
+    try:
+        kind, precision, scale = parse_form(text)
+    except ValueError as error:
+        reason, _, remedy = str(error).partition("; ")
+        raise Refused("read", f"the type {text!r}", reason, remedy) from None
+    return Type(kind, precision=precision, scale=scale)
 
 
 def find_cast(source: Type, wanted: Type) -> Cast | None:
