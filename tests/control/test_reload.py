@@ -51,5 +51,97 @@ def test_a_broken_file_changes_nothing_and_is_told(room: Room) -> None:
     write_row(room.folder / "shop.db", 1000)
     wait_until(lambda: (1000, "new") in rows(room.folder / "copy.db"), "the row")
     room.write("")
-    wait_until(lambda: "cannot reload pipeline orders: it is gone from the file" in room.lines, "the answer")
+    wait_until(lambda: "syncline.toml: it has none of the pipelines that run" in room.lines, "the answer")
     assert len(workers(room.folder)) == 1
+
+
+def section(room: Room, name: str, table: str, more: str = "") -> str:
+    """A pipeline of one table between shop.db and a file of its own."""
+    source, target = f"sqlite:///{room.folder}/shop.db", f"sqlite:///{room.folder}/{name}.db"
+    return PIPELINE.format(name=name, source=source, target=target) + f'include = ["{table}"]\n{more}'
+
+
+def test_pipelines_come_and_go(room: Room) -> None:
+    make_shop(room.folder / "shop.db", tables=("items",))
+    orders, items = section(room, "orders", "orders"), section(room, "items", "items")
+    room.write(orders)
+    process = room.start("run")
+    room.wait_live("orders")
+    (pid,) = workers(room.folder)
+    room.write(orders + items)
+    room.wait_live("items")
+    assert pid in workers(room.folder), "the other one is left in peace"
+    assert "items: it is new in syncline.toml and begins" in room.lines
+    room.write(items)
+    wait_until(lambda: pid not in workers(room.folder), "its end")
+    assert (
+        "orders: it is gone from syncline.toml and stops; syncline remove FROM TO --name orders" in room.lines
+    )
+    write_row(room.folder / "shop.db", 1000, "items")
+    wait_until(lambda: (1000, "new") in rows(room.folder / "items.db", "items"), "what goes on")
+    room.write(orders + items)  # it comes back where it was
+    room.wait_live("orders")
+    assert room.status("orders")["figures"]["tables"][0]["rows_copied"] == 0
+    assert process.poll() is None
+
+
+def test_a_run_of_some_pipelines_takes_up_no_others(room: Room) -> None:
+    orders, items = section(room, "orders", "orders"), section(room, "items", "orders")
+    room.write(orders)
+    room.start("run", "orders")
+    room.wait_live("orders")
+    room.write(orders + "workers = 1\n" + items)
+    wait_until(lambda: "orders: its configuration has changed" in room.lines, "that the file is read")
+    room.wait_live("orders")
+    assert room.status("items")["state"] == "never run"
+    assert len(workers(room.folder)) == 1
+
+
+def test_schedules_come_change_and_go(room: Room) -> None:
+    room.write(section(room, "orders", "orders"))
+    process = room.start("run")
+    room.wait_live("orders")
+    room.write(section(room, "orders", "orders", 'schedule = "every 1h"\n'))
+    wait_until(lambda: len(room.reports()) == 1, "the first run by the schedule")
+    status = room.wait("orders", lambda one: one["state"] == "scheduled" and one["next_run"])
+    far = status["next_run"]
+    room.write(section(room, "orders", "orders", 'schedule = "every 30m"\n'))
+    wait_until(lambda: len(room.reports()) == 2, "the first run by the other schedule")
+    room.wait("orders", lambda one: one["next_run"] is not None and one["next_run"] < far)
+    room.write(section(room, "orders", "orders"))
+    room.wait_live("orders")
+    write_row(room.folder / "shop.db", 1000)
+    wait_until(lambda: (1000, "new") in rows(room.folder / "orders.db"), "the row")
+    assert room.status("orders")["next_run"] is None
+    assert process.poll() is None
+
+
+def test_budgets_and_alarms_are_taken_up_and_disturb_no_worker(room: Room) -> None:
+    room.write(section(room, "orders", "orders"))
+    room.start("run")
+    room.wait_live("orders")
+    (pid,) = workers(room.folder)
+    assert room.status("orders")["alarms"] == []
+    told = room.folder / "told"
+    alarm = f"""[alarm]\ncommand = "sh -c 'cat > {told}'"\n"""
+    room.write(section(room, "orders", "orders", '[pipelines.orders.budget]\nlag = "0s"\n' + alarm))
+    status = room.wait("orders", lambda one: bool(one["alarms"]))
+    assert [one["kind"] for one in status["alarms"]] == ["lag"]
+    wait_until(lambda: told.exists() and '"kind":"lag"' in told.read_text(), "the alarm")
+    room.write(section(room, "orders", "orders"))
+    room.wait("orders", lambda one: not one["alarms"])
+    assert workers(room.folder) == [pid]
+
+
+def test_what_only_a_new_start_takes_up_is_said(room: Room) -> None:
+    orders = section(room, "orders", "orders")
+    room.write(orders)
+    room.start("run")
+    room.wait_live("orders")
+    room.write(orders + '[metrics]\nprometheus = "9187"\n[log]\nformat = "json"\n')
+    told = "[metrics] and [log] changed in syncline.toml: start syncline run again to take that up"
+    room.wait("orders", lambda one: one["remark"] == told)
+    assert told in room.call("status").out
+    assert f"supervisor: {told}" in room.lines
+    room.write(orders)
+    room.wait("orders", lambda one: not one["remark"])

@@ -38,7 +38,7 @@ def test_what_is_stored_is_read_back(state: StateDatabase) -> None:
     assert [wishes["a"].paused, wishes["b"].paused] == [True, False]
     trouble = Trouble("refused", "cannot x: y; z", "z", 5.5)
     alarm = Raised(Condition("lag", "the target is behind", remedy="look", value=7.5, budget=5), 4.5)
-    row = WorkerRow("running", "here", "1:2", "3:4", 1.5, 2.5, None, 3, trouble, (alarm,))
+    row = WorkerRow("running", "here", "1:2", "3:4", 1.5, 2.5, None, 3, trouble, (alarm,), "look")
     state.put_worker("a", row)
     state.put_worker("a", row)
     assert state.workers() == {"a": row}

@@ -46,6 +46,8 @@ def board(pipelines: Sequence[PipelineStatus], now: float) -> RenderableType:
     for one in pipelines:
         _pipeline(grid, one, now)
         remarks += _remarks(one, now)
+    told = dict.fromkeys(one.remark for one in pipelines if one.remark)
+    remarks += [Text(figures.printable(remark), style="yellow") for remark in told]
     return Group(grid, *([Text()] if remarks else []), *remarks)
 
 

@@ -1,8 +1,7 @@
-"""Notices that syncline.toml has changed while its pipelines run."""
+"""What a syncline.toml that changes means for those that run."""
 
 from __future__ import annotations
 
-from ..errors import Refused
 from .project import Project, open_project
 
 
@@ -26,19 +25,24 @@ class ConfigurationFile:
         return open_project(self._project.path)
 
 
-def changed(old: Project, new: Project, names: list[str]) -> list[str]:
-    """Those of the running pipelines that are others by now. Refused for what only a new start can do."""
-    for name in names:
-        before, after = old.configuration.pipelines[name], new.configuration.pipelines.get(name)
-        why = "it is gone from the file" if after is None else ""
-        if after is not None and after.schedule != before.schedule:
-            why = "its schedule is another one"
-        if why:
-            remedy = "start syncline run again; until then nothing changes"
-            raise Refused("reload", f"pipeline {name}", why, remedy)
-    return [name for name in names if _meant(old, name) != _meant(new, name)]
+def differs(old: Project, new: Project, name: str) -> bool:
+    """Whether a pipeline's worker has to begin anew; schedules, budgets and alarms are its supervisor's."""
+    return _meant(old, name) != _meant(new, name)
 
 
 def _meant(project: Project, name: str) -> tuple[object, ...]:
     section = project.configuration.pipelines[name]
-    return section, project.reference(section.source), project.reference(section.target)
+    own = section.model_copy(update={"schedule": None, "budget": None, "alarm": None})
+    return own, project.reference(section.source), project.reference(section.target)
+
+
+def left_to_a_start(running: Project, new: Project) -> str:
+    """A sentence that names the sections whose change only a new start takes up; '' when there is none."""
+    names = [
+        f"[{name}]"
+        for name in ("state", "metrics", "log")
+        if getattr(running.configuration, name) != getattr(new.configuration, name)
+    ]
+    if not names:
+        return ""
+    return f"{' and '.join(names)} changed in {new.path.name}: start syncline run again to take that up"

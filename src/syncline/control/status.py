@@ -21,7 +21,8 @@ class PipelineStatus:
     `state` is `running`, `pausing`, `ending` (its supervisor is gone), `waiting` (to be started again at
     `retry_at`), `scheduled`, `paused`, `halted` (until it is resumed), `stopped`, `died` (its process is
     gone, whatever was stored last), `ended` or `never run`. `figures` are as of `figures.at`, and say nothing
-    of now unless `running`. `alarms` are raised now, as far as somebody watches.
+    of now unless `running`. `alarms` are raised now, as far as somebody watches. `remark`
+    says what of the configuration is not what runs.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PipelineStatus:
     figures: Figures | None = None
     trouble: Trouble | None = None
     alarms: tuple[Raised, ...] = ()
+    remark: str = ""
 
     def to_json(self, now: float) -> dict[str, Any]:
         """The document of `--json`; `age_seconds` is how old the figures are."""
@@ -79,7 +81,7 @@ def _status(
     here = row.host == HOST
     supervised = runs(row.supervisor) if here else now - row.beat < STALE_SECONDS
     working = bool(row.worker) and (runs(row.worker or "") if here else supervised)
-    if working and figures is not None and figures.at < row.since:
+    if row.phase == Phase.RUNNING and working and figures is not None and figures.at < row.since:
         figures = None  # an earlier worker's: nobody may take its 'live' for this one's
     trouble = (figures.trouble if figures else None) if working else row.trouble
     return replace(
@@ -94,6 +96,7 @@ def _status(
         figures=figures,
         trouble=trouble,
         alarms=row.alarms if supervised and not wish.paused else (),
+        remark=row.remark if supervised else "",
     )
 
 

@@ -54,7 +54,8 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
     """How the supervisor of a pipeline saw it last. Processes are keys of `processes.key_of`; `beat` is when
-    it was looked at, `retry_at` when it is started again, all in seconds since 1970."""
+    it was looked at, `retry_at` when it is started again, all in seconds since 1970. `remark` says what of
+    the configuration is not what runs."""
 
     phase: str
     host: str
@@ -66,6 +67,7 @@ class WorkerRow:
     exit_code: int | None = None
     trouble: Trouble | None = None
     alarms: tuple[Raised, ...] = ()
+    remark: str = ""
 
     def says_the_same(self, other: WorkerRow) -> bool:
         """Whether nothing lies between the two that somebody who looks should see at once."""
@@ -73,7 +75,7 @@ class WorkerRow:
 
     def _news(self) -> tuple[object, ...]:
         alarms = [(one.condition.kind, one.condition.table, one.since) for one in self.alarms]
-        return self.phase, self.worker, alarms
+        return self.phase, self.worker, alarms, self.remark
 
     def to_columns(self) -> dict[str, Any]:
         """The columns of its row."""
@@ -162,4 +164,5 @@ def _stock_of(path: Path) -> Stock:
 def _worker(columns: dict[str, Any]) -> WorkerRow:
     trouble = orjson.loads(columns["trouble"]) if columns["trouble"] else None
     alarms = tuple(map(Raised.from_json, orjson.loads(columns["alarms"] or "[]")))
-    return WorkerRow(**columns | {"trouble": Trouble(**trouble) if trouble else None, "alarms": alarms})
+    more = {"trouble": Trouble(**trouble) if trouble else None, "alarms": alarms}
+    return WorkerRow(**columns | more | {"remark": columns["remark"] or ""})

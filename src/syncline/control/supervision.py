@@ -24,13 +24,13 @@ over data that is not what was written."""
 class Supervision:
     """One pipeline under supervision; only the supervisor's thread calls its methods, `ask` excepted.
 
-    `mode` is `follow`, `once` or `scheduled`; `start` starts a worker. Times are seconds since 1970.
+    `mode` is `follow`, `once` or `scheduled`; `start` starts a worker for it. Times are seconds since 1970.
     """
 
-    def __init__(self, name: str, mode: str, start: Callable[[], Child], now: float) -> None:
+    def __init__(self, name: str, mode: str, start: Callable[[str], Child], now: float) -> None:
         self.name, self.mode, self._start = name, mode, start
         self.child: Child | None = None
-        self.phase = Phase.SCHEDULED if mode == "scheduled" else Phase.WAITING
+        self.phase = self._waiting()
         self.since = now
         self.retry_at: float | None = None
         self.word: dict[str, Any] | None = None
@@ -54,15 +54,18 @@ class Supervision:
         """How many workers ended one after the other without living for long."""
         return self._tries
 
-    def restart(self) -> None:
-        """Let a worker begin anew with another configuration; a scheduled one does so at its next time."""
-        if self.mode != "follow":
+    def begin_anew(self, mode: str, now: float) -> None:
+        """Go on in this mode with what is configured by now; a scheduled run that is under way ends as it
+        began, unless the mode is another one."""
+        anew, self.mode = mode == "follow" or mode != self.mode, mode
+        if self.child is not None:
+            if anew:
+                self._terminate()
             return
-        if self.child is None:
-            self.retry_at = None
-        elif not self._terminated:
-            self._terminated = True
-            self.child.terminate()
+        self.retry_at = None
+        if self.phase in (Phase.WAITING, Phase.SCHEDULED):
+            self._idle.set()
+            self._enter(self._waiting(), now)
 
     def ask(self, wake: Callable[[], None]) -> None:
         """Let a scheduled pipeline run; returns when that run is over, so that the next one waits for it."""
@@ -81,7 +84,7 @@ class Supervision:
         if self.child is not None:
             return False
         if self.phase is Phase.PAUSED:
-            self._enter(Phase.SCHEDULED if self.mode == "scheduled" else Phase.WAITING, now)
+            self._enter(self._waiting(), now)
         if wish.since > self.since and self.phase in (Phase.WAITING, Phase.HALTED):
             self._tries, self.retry_at = 0, None
             self._enter(Phase.WAITING, now)
@@ -89,7 +92,7 @@ class Supervision:
         if not due and not (self.mode == "scheduled" and self._asked):
             return False
         self._asked, self._terminated, self.retry_at = False, False, None
-        self.child = self._start()
+        self.child = self._start(self.mode)
         self._enter(Phase.RUNNING, now)
         return True
 
@@ -124,9 +127,18 @@ class Supervision:
         if self.child is None:
             self._asked = False
             self._idle.set()
-        elif not self._terminated:
+        else:
+            self._terminate()
+
+    def _terminate(self) -> None:
+        """Ask the worker to end, once: a second time would end it at once."""
+        if self.child is not None and not self._terminated:
             self._terminated = True
             self.child.terminate()
+
+    def _waiting(self) -> Phase:
+        """How it waits for its next worker."""
+        return Phase.SCHEDULED if self.mode == "scheduled" else Phase.WAITING
 
     def stop(self, now: float) -> None:
         """Let it end for good."""

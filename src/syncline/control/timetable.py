@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ from .schedule import trigger
 from .state import StateDatabase
 
 AGAIN_SECONDS = 2.0
+MOST_AT_ONCE = 1000
+"""Scheduled runs at the same time; each has a thread that waits for its end."""
 
 _due: Callable[[str], None] = lambda name: None  # noqa: E731
 
@@ -41,7 +44,7 @@ class Timetable:
         self._store = _OwnJobs(state.engine, schedules)
         self._scheduler = BackgroundScheduler(
             jobstores={"default": self._store},
-            executors={"default": ThreadPoolExecutor(len(schedules))},
+            executors={"default": ThreadPoolExecutor(MOST_AT_ONCE)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             jobstore_retry_interval=AGAIN_SECONDS,
         )
@@ -50,6 +53,17 @@ class Timetable:
         """Begin. SynclineError when the state database cannot be used."""
         with self._state.told("read"):
             self._scheduler.start()
+        self.mend()
+
+    def keep(self, schedules: Mapping[str, str]) -> None:
+        """Keep to these schedules from now on. SynclineError when the state database cannot be used; `mend`
+        does the rest later."""
+        gone = self._schedules.keys() - schedules.keys()
+        self._schedules, self._store.names = schedules, list(schedules)
+        with self._state.told("write"):
+            for name in gone:
+                with suppress(JobLookupError):
+                    self._scheduler.remove_job(name)
         self.mend()
 
     def mend(self) -> None:
@@ -68,7 +82,8 @@ class Timetable:
 
     def close(self) -> None:
         """No more calls; one that is under way is not waited for."""
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
 
 class _OwnJobs(SQLAlchemyJobStore):  # type: ignore[misc]
@@ -77,13 +92,13 @@ class _OwnJobs(SQLAlchemyJobStore):  # type: ignore[misc]
 
     def __init__(self, engine: sa.Engine, names: Collection[str]) -> None:
         super().__init__(engine=engine)
-        self._names = list(names)
+        self.names = list(names)
 
     def _get_jobs(self, *conditions: Any) -> Any:
-        return super()._get_jobs(*conditions, self.jobs_t.c.id.in_(self._names))
+        return super()._get_jobs(*conditions, self.jobs_t.c.id.in_(self.names))
 
     def get_next_run_time(self) -> Any:
-        query = sa.select(sa.func.min(self.jobs_t.c.next_run_time)).where(self.jobs_t.c.id.in_(self._names))
+        query = sa.select(sa.func.min(self.jobs_t.c.next_run_time)).where(self.jobs_t.c.id.in_(self.names))
         try:
             with self.engine.begin() as connection:
                 found = connection.execute(query).scalar()

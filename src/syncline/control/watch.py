@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 
 from ..errors import SynclineError
 from ..observe.alarms import Alarm, Alarms, Condition, Limits, Raised, conditions, keyed
@@ -38,33 +39,41 @@ class Watch:
     ) -> None:
         self._note, self._born = note, now
         self._figures: dict[str, Figures] = {}
-        self._limits = {name: _limits(section.budget) for name, section in sections.items()}
-        configuration = project.configuration
-        self._addresses = {
-            name: _address(section.alarm or configuration.alarm) for name, section in sections.items()
-        }
-        self._of_figures, self._of_life = (
-            {
-                name: Alarms(name, (section.alarm or configuration.alarm).repeat, self._tell)
-                for name, section in sections.items()
-            }
-            for _ in range(2)
-        )
+        self._limits: dict[str, Limits] = {}
+        self._addresses: dict[str, Address] = {}
+        self._of_figures: dict[str, Alarms] = {}
+        self._of_life: dict[str, Alarms] = {}
         self._exporters: list[Exporter] = []
-        self._export(configuration.metrics)
+        self._export(project.configuration.metrics)
         self._notifier = Notifier(note)
-        self.reads = bool(
+        self.watch_over(project, sections, now)
+
+    def watch_over(self, project: Project, sections: Mapping[str, model.PipelineSection], now: float) -> None:
+        """From now on watch these pipelines, with these budgets and addresses; raised alarms stay raised."""
+        asked = {name: section.alarm or project.configuration.alarm for name, section in sections.items()}
+        for alarms in (self._of_figures, self._of_life):
+            for name in alarms.keys() - sections.keys():
+                alarms.pop(name).judge({}, now)
+            for name, alarm in asked.items():
+                alarms.setdefault(name, Alarms(name, alarm.repeat, self._tell)).repeat = alarm.repeat
+        self._limits = {name: _limits(section.budget) for name, section in sections.items()}
+        self._addresses = {name: _address(alarm) for name, alarm in asked.items()}
+
+    @property
+    def reads(self) -> bool:
+        """Whether figures are wanted at all."""
+        return bool(
             self._exporters
             or any(limits != Limits() for limits in self._limits.values())
             or any(address != Address() for address in self._addresses.values())
+            or any(alarms.held for alarms in self._of_figures.values())  # to be cleared
         )
-        """Whether figures are wanted at all."""
 
     def look(self, pipelines: Mapping[str, Supervision], now: float) -> None:
         """Judge what is not of the figures: whether workers live."""
-        for name, one in pipelines.items():
-            if one.phase is not Phase.PAUSED:  # whoever paused it knows
-                self._of_life[name].judge(keyed(self._life(one, now)), now)
+        for name, alarms in self._of_life.items():
+            if pipelines[name].phase is not Phase.PAUSED:  # whoever paused it knows
+                alarms.judge(keyed(self._life(pipelines[name], now)), now)
 
     def look_at(
         self, figures: Mapping[str, Figures], pipelines: Mapping[str, Supervision], now: float
@@ -73,8 +82,8 @@ class Watch:
         self._figures = {
             name: told for name, told in figures.items() if name in self._limits and told.at >= self._born
         }
-        for name, one in pipelines.items():
-            told, alarms = self._figures.get(name), self._of_figures[name]
+        for name, alarms in self._of_figures.items():
+            one, told = pipelines[name], self._figures.get(name)
             if one.phase is Phase.PAUSED or (told is None and one.phase is not Phase.RUNNING):
                 continue
             found = list(_silent(one, told, now))
@@ -84,8 +93,8 @@ class Watch:
 
     def raised(self, name: str) -> list[Raised]:
         """The alarms of a pipeline that are raised now, the oldest first."""
-        found = [*self._of_figures[name].raised, *self._of_life[name].raised]
-        return sorted(found, key=lambda one: one.since)
+        watched = [of[name].raised for of in (self._of_figures, self._of_life) if name in of]
+        return sorted(chain(*watched), key=lambda one: one.since)
 
     def close(self) -> None:
         """Tell what is still to be told, within seconds, and stop."""

@@ -134,7 +134,7 @@ class Alarms:
     tellings of one alarm that lasts; `tell` is given each that is to be told."""
 
     def __init__(self, pipeline: str, repeat: float, tell: Callable[[Alarm], None]) -> None:
-        self._pipeline, self._repeat, self._tell = pipeline, repeat, tell
+        self._pipeline, self.repeat, self._tell = pipeline, repeat, tell
         self._raised: dict[Key, Alarm] = {}
         self._found: Mapping[Key, Condition] = {}
         self._told: dict[Key, float] = {}
@@ -155,7 +155,7 @@ class Alarms:
         for key, condition in found.items():
             if key not in self._raised:
                 self._say("raised", key, condition, now, now)
-            elif now - self._told[key] >= self._repeat:
+            elif now - self._told[key] >= self.repeat:
                 self._say("repeated", key, condition, self._raised[key].since, now)
         for key, alarm in list(self._raised.items()):
             if key not in found:

@@ -50,10 +50,10 @@ CREATE TABLE workers (
 	beat FLOAT NOT NULL, 
 	retry_at FLOAT, 
 	exit_code INTEGER, 
-	trouble TEXT, alarms TEXT, 
+	trouble TEXT, alarms TEXT, remark TEXT, 
 	PRIMARY KEY (pipeline)
 );
-INSERT INTO "workers" VALUES('orders','running','host','4241:98','4242:99',100.0,101.0,NULL,NULL,'{"code":"transient","message":"cannot reach the source: away; wait","remedy":"wait","at":100.5}','[{"kind":"lag","message":"the target is behind by 9 s, the budget is 5 s","table":"","remedy":"look","value":9.5,"budget":5.0,"unit":"seconds","since":99.5}]');
+INSERT INTO "workers" VALUES('orders','running','host','4241:98','4242:99',100.0,101.0,NULL,NULL,'{"code":"transient","message":"cannot reach the source: away; wait","remedy":"wait","at":100.5}','[{"kind":"lag","message":"the target is behind by 9 s, the budget is 5 s","table":"","remedy":"look","value":9.5,"budget":5.0,"unit":"seconds","since":99.5}]','');
 CREATE INDEX ix_reports_pipeline ON reports (pipeline);
 CREATE INDEX ix_apscheduler_jobs_next_run_time ON apscheduler_jobs (next_run_time);
 COMMIT;

@@ -1,4 +1,4 @@
-"""The alarms that are raised for a pipeline."""
+"""The alarms that are raised for a pipeline, and what is to be said of its configuration."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,6 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add a column."""
+    """Add two columns."""
     op.add_column("workers", sa.Column("alarms", sa.Text))
+    op.add_column("workers", sa.Column("remark", sa.Text))
