@@ -27,6 +27,8 @@ NAMES: dict[str, str] = {
     "apply.after_commit": "a batch is committed, the log is not released",
     "release.after": "the log is released up to the committed position",
     "live.before_commit": "indexes are built, the table is not live yet",
+    "live.after_commit": "a table is live, its last foreign keys are not made",
+    "alter.before_commit": "a table at the target has its new shape, the transaction is open",
     "join.before_commit": "a side stream stands at the barrier, it has not joined",
     "join.after_commit": "a side stream has joined, its slot still exists",
     "remove.before_detach": "the target says the stream is being removed",

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from .run import DEEP, SHORT, crash
+from . import evolving, run
+from .run import crash
 from .syncer import Failed
 
 
@@ -16,6 +17,9 @@ def main() -> int:
     """Run one form over one pair, and print what was done and the verdict."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("form", choices=("deep", "short"))
+    parser.add_argument(
+        "--evolving", action="store_true", help="a pipeline with rules, and tables that change"
+    )
     parser.add_argument("--from", dest="source", default="postgres", metavar="STORE")
     parser.add_argument("--to", dest="target", default="postgres-b", metavar="STORE")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
@@ -23,9 +27,11 @@ def main() -> int:
     asked = parser.parse_args()
     begun = time.monotonic()
     folder = asked.logs / f"crash-{asked.seed}"
-    plan = DEEP if asked.form == "deep" else SHORT
+    kind = evolving if asked.evolving else run
+    plan = kind.DEEP if asked.form == "deep" else kind.SHORT
+    test = evolving.Evolving if asked.evolving else run.Crash
     try:
-        done = crash(plan, asked.source, asked.target, folder, asked.seed)
+        done = crash(test, plan, asked.source, asked.target, folder, asked.seed)
     except Failed as error:
         print(f"\nFAILED after {time.monotonic() - begun:.0f} s: {error}")
         return 1

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,20 @@ class Syncer:
 
     def start(self, *arguments: str, failpoint: str = "") -> None:
         """Start it, with a failpoint armed in the form of SYNCLINE_FAILPOINTS."""
+        self._launch(["sync", *self._pair, *arguments], failpoint)
+
+    def _launch(self, arguments: Sequence[str], failpoint: str, **env: str) -> None:
         assert self._process is None
         with self._log.open("a") as log:
             log.write(f"--- {' '.join(arguments)} {failpoint}\n")
             log.flush()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "syncline", "sync", *self._pair, *arguments],
+                [sys.executable, "-m", "syncline", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=os.environ | {"SYNCLINE_FAILPOINTS": failpoint, "SYNCLINE_DEBUG": "1"},
+                env=os.environ | {"SYNCLINE_FAILPOINTS": failpoint, "SYNCLINE_DEBUG": "1"} | env,
             )
 
     def kill(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from services import Server
 from syncline import failpoints
 from tests.crash.ends import End
+from tests.crash.evolving import ALTERING
 from tests.crash.run import FIRST_COPY, FOLLOWING, JOINING, REMOVING, SHORT, Crash, _leftovers
 from tests.crash.syncer import Failed, Syncer
 from tests.crash.tables import DDL, Database, create
@@ -26,7 +27,7 @@ def pair(folder: Path) -> tuple[Crash, End, End]:
 
 
 def test_every_failpoint_is_visited() -> None:
-    assert {*FIRST_COPY, *FOLLOWING, *JOINING, *REMOVING} == set(failpoints.NAMES)
+    assert {*FIRST_COPY, *FOLLOWING, *JOINING, *ALTERING, *REMOVING} == set(failpoints.NAMES)
 
 
 def test_a_lost_commit_is_found_in_the_store_that_lost_it(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from .rules import Ruled, Rules, Unmarked
 from .stores import Store, Table, opened
 from .values import Plain, exact, plain
 
@@ -35,10 +36,12 @@ def compare(
     tables: Iterable[str] | None = None,
     *,
     exclude: Iterable[str] = (),
+    rules: Mapping[str, Rules] | None = None,
     counted: dict[str, int] | None = None,
 ) -> list[Difference]:
     """What differs between two stores; nothing when they are equal. `tables` and `exclude` are globs of
-    the first store's table names. `counted`, when given, receives the rows of each table compared."""
+    the first store's table names; `rules` are by these names, too. `counted`, when given, receives the rows
+    of each table compared."""
     wanted = None if tables is None else list(tables)
     excluded = list(exclude)
 
@@ -46,7 +49,10 @@ def compare(
         return (wanted is None or _matches(name, wanted)) and not _matches(name, excluded)
 
     found: list[Difference] = []
-    with opened(url_a) as a, opened(url_b) as b:
+    given = rules or {}
+    marks = {table: rule.mark for table, rule in given.items() if rule.mark}
+    with opened(url_a) as first, opened(url_b) as second:
+        a, b = Ruled(first, given), Unmarked(second, marks)
         mixed = a.system != b.system
         ours = {_place(table, mixed): table for table in a.tables() if takes_part(table.name)}
         theirs = {_place(table, mixed): table for table in b.tables()}

@@ -141,6 +141,19 @@ MASKED = {
 }
 
 
+def test_a_row_is_read_again_once_a_batch(pair: tuple[str, str]) -> None:
+    """However often the log tells it within one."""
+    source, target = pair
+    execute(source, ORDERS, FILL)
+    rules = {"orders": Rules(where="big LIKE '%a%'")}
+    with Following(source, target, rules=rules):
+        wait_for(lambda: live(target), "the copy")
+    for total in (1, 2):
+        execute(source, f"UPDATE orders SET total = {total} WHERE id < 5")
+    assert verdicts(sync(source, target, rules=rules)) == {"orders": "equal"}
+    assert rows(source, PASSING.replace(FILTER, rules["orders"].where)) == rows(target, ALL)
+
+
 def test_masks_names_and_constants(pair: tuple[str, str]) -> None:
     source, target = pair
     execute(source, SHOP)

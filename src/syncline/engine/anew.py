@@ -6,13 +6,15 @@ from it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from ..model import State, TableName, TableState
+from ..connector import Source
+from ..model import Schema, SchemaChange, State, TableName, TableState
 from .standing import Standing
 
 ASKED = "somebody asked for it"
+FOLLOWED = (State.COPYING, State.CATCHING_UP, State.LIVE)
 AGAIN = (State.LIVE, State.FAILED, State.GAP)
 """The states in which a table can begin anew; a copy under way is finished first."""
 
@@ -34,6 +36,26 @@ def decline(stream: Standing, table: TableName, reason: str) -> str:
     """Leave a table as it is though somebody asked for a copy; the sentence that tells why."""
     stream.settle([], [table])
     return f"table {table} is not copied anew: {reason}"
+
+
+def missing(source: Source, schemas: Sequence[Schema]) -> list[SchemaChange]:
+    """Those that the source does not have, under their name."""
+    there = {schema.table for schema in source.discover()} if schemas else set()
+    why = "the source has no such table any more"
+    return [SchemaChange(each.table, why, lasting=True) for each in schemas if each.table not in there]
+
+
+def stop_missing(stream: Standing) -> None:
+    """Stop the tables that are to be copied and that the source has no more: no log tells of these."""
+    copying = [state.schema for state in stream.states.values() if state.state is State.COPYING]
+    stream.fail({change.table: change.description for change in missing(stream.lookup, copying)})
+
+
+def attachable(stream: Standing) -> list[Schema]:
+    """The tables of which the log is to tell. That one was dropped after its copy it tells by itself."""
+    followed = [state.schema for state in stream.states.values() if state.state in FOLLOWED]
+    gone = {change.table for change in missing(stream.lookup, followed)}
+    return [schema for schema in followed if schema.table not in gone]
 
 
 def lose_log(stream: Standing, reason: str) -> None:

@@ -11,6 +11,7 @@ from ..connector import Source, Target
 from ..errors import NeedsOperator, Refused
 from ..model import Position, State, TableName, TableState
 from ..verify.digests import digest
+from .anew import FOLLOWED, attachable, stop_missing
 from .plan import NewTable
 from .shapes import refuse_outdated
 from .shared import refuse_shared
@@ -18,15 +19,15 @@ from .stream import Stream
 from .streams import Streams
 from .tally import Beside
 
-FOLLOWED = (State.COPYING, State.CATCHING_UP, State.LIVE)
-
 
 class Entry:
     """Takes tables into the streams of a run. `asked` are those among them that somebody wants copied anew
-    and is still to be answered; `done`: some have been taken in, so that something was touched.
+    and is still to be answered; `done`: some have been taken in, so that something was touched;
+    `had`: the source's tables that the streams have.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, had: set[TableName]) -> None:
+        self._had = had
         self._streams, self._stores = streams, streams.stores
         self._options, self._observer = streams.options, streams.observer
         self.asked: set[TableName] = set()
@@ -50,6 +51,7 @@ class Entry:
             refuse_outdated("begin", source, [table.schema for table in new])
             states = [self._initial(table, floor, source, stream.target) for table in new]
             stream.enter(states, floor, first=fresh or begins)
+            self._had |= {table.schema.source_table for table in new}
             if fresh:  # another pipeline may have begun in the same moment
                 tables = [table.schema.table for table in new]
                 refuse_shared(stream.claim.stream, source.identity(), stream.target, tables, self._options)
@@ -112,7 +114,8 @@ class Entry:
         if claim.position:
             source.check_log(side, claim.position)
         stream = self._streams.open(claim, source, target, Beside(self._observer))
-        tables = [state.schema for state in stream.states.values()] + [table.schema for table in new]
+        stop_missing(stream)
+        tables = attachable(stream) + [table.schema for table in new]
         source.attach(main.claim.stream, tables, self._observer.notice)
         self.enter(stream, new, source)
         return stream

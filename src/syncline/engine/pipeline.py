@@ -54,11 +54,12 @@ class Pipeline:
         observer: Observer,
     ) -> None:
         self._options = options
-        self._stores = Stores(lambda: TransformedSource(open_source(), options.rules), open_target)
+        self._had: set[TableName] = set()
+        self._stores = Stores(lambda: TransformedSource(open_source(), options.rules, self._had), open_target)
         self._observer = Tally(observer)
         self._patience = Patience(None if options.follow else options.give_up_after)
         self._streams = Streams(self._stores, options, self._observer, self._patience.progress)
-        self._entry = Entry(self._streams)
+        self._entry = Entry(self._streams, self._had)
         self._planned = False
         self.report = Report("", "", "")
 
@@ -125,6 +126,7 @@ class Pipeline:
         tables = dict(known.tables) if known else {}
         if known and beside and beside.position:
             tables |= beside.tables
+        self._had |= {state.schema.source_table for state in tables.values()}
         unmeant = self._no_longer_chosen(tables.values())
         dropped = self._dropped(source, [state for table, state in tables.items() if table not in unmeant])
         gone = [*unmeant, *(schema.table for schema in dropped)]
@@ -207,7 +209,7 @@ class Pipeline:
                 self.report.notes.append(text)
 
     def _dry_report(self, plan: Plan) -> Report:
-        details = {new.schema.table: _intention(new) for new in plan.new}
+        details = {new.schema.table: new.intention for new in plan.new}
         for table in self.report.tables:
             if table.table in details:
                 table.verdict, table.detail = Verdict.PLANNED, details[table.table]
@@ -223,6 +225,7 @@ class Pipeline:
         side = side_name(name)
         if gone:
             self._leave_tables(main, gone)
+        anew.stop_missing(main)
         if self._options.pipeline:
             schemas = [*(state.schema for state in plan.known.values()), *(new.schema for new in plan.new)]
             source.narrow(name, schemas)
@@ -417,11 +420,3 @@ class Pipeline:
         if not self.report.notes:
             self.report.notes.append("there was nothing to take away")
         return self.report
-
-
-def _intention(new: NewTable) -> str:
-    if new.adopted:
-        return "the target holds just these rows; nothing would be copied"
-    if new.aside:
-        return "built beside the target's table, then swapped"
-    return "the table would be made" if new.made else "into the target's empty table"

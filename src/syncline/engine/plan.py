@@ -39,6 +39,15 @@ class NewTable:
     aside: bool = False
     adopted: bool = False
 
+    @property
+    def intention(self) -> str:
+        """What a run would do with it."""
+        if self.adopted:
+            return "the target holds just these rows; nothing would be copied"
+        if self.aside:
+            return "built beside the target's table, then swapped"
+        return "the table would be made" if self.made else "into the target's empty table"
+
 
 @dataclass(slots=True)
 class Plan:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .. import failpoints
 from ..connector import Apply, Source
 from ..errors import Transient
 from ..model import Position, Schema, SchemaChange, State, TableName, TableState
-from .anew import again
+from .anew import again, missing
 from .report import Observer, Options
 
 
@@ -41,6 +42,7 @@ class Shapes:
         follows = self._evolves and not change.lasting
         live = follows and state.state is State.LIVE
         if live and change.schema is not None and apply.alter(state, change):
+            failpoints.hit("alter.before_commit")
             if change.schema.stored != state.schema.stored:  # else rules leave nothing of it
                 self._observer.notice(f"table {change.table}: {change.description}, at the target too")
             return replace(state, schema=change.schema)
@@ -88,14 +90,13 @@ class Shapes:
 
 
 def outdated(source: Source, schemas: Sequence[Schema]) -> list[SchemaChange]:
-    """What the catalog says of those that have another shape by now than the stream knows."""
-    return [seen for seen in source.inspect(schemas) if isinstance(seen, SchemaChange)]
+    """What the catalog says of those that have another shape by now than the stream knows, or are gone."""
+    found = [seen for seen in source.inspect(schemas) if isinstance(seen, SchemaChange)]
+    told = {change.table for change in found}
+    return [*found, *missing(source, [schema for schema in schemas if schema.table not in told])]
 
 
 def refuse_outdated(operation: str, source: Source, schemas: Sequence[Schema]) -> None:
-    """Transient when one of these has another shape by now: the next attempt plans with that. One that was
-    dropped has none to plan with."""
+    """Transient when one of these has another shape by now or is gone: the next attempt plans with that."""
     for change in outdated(source, schemas):
-        if change.dropped:
-            continue
         raise Transient(operation, f"table {change.table}", f"{change.description} meanwhile")

@@ -66,9 +66,14 @@ class Stream(Standing):
         self._meter: Meter | None = None
         self._idle_since, self._idle_bytes = time.monotonic(), 0
         self._asked_anew = self._inspected = 0.0
-        self._unbuilt = 0
+        self._unbuilt, self._related = 0, False
         self._canary, self._sighted = Canary(claim.stream), 0
         self.touched: Counter[TableName] = Counter()
+
+    def join(self, side: Standing) -> None:
+        """Take over the tables of a side stream that stands at the same position."""
+        super().join(side)
+        self._related = False
 
     def inspect(self) -> None:
         """Notice what the log does not tell (Promise 4, Race 7). A table of another shape follows it once the
@@ -309,6 +314,8 @@ class Stream(Standing):
         if any(state.aside and state not in ready for state in self.active()):
             ready = [state for state in ready if not state.aside]
             aside = []
+        if not ready:
+            self._relate()
         if not ready or not self._build(ready):
             return
         failpoints.hit("live.before_commit")
@@ -318,12 +325,23 @@ class Stream(Standing):
         with self.target.begin(self.claim, self.mark({})) as apply:
             apply.record(live)
             apply.commit()
+        failpoints.hit("live.after_commit")
         for state in live:
             self.set_state(state)
             self.target.advance_sequences(state.schema, self.lookup.sequences(state.schema))
         everything = [state for state in self.states.values() if state.state is State.LIVE and state.created]
         self.target.finish(self.claim, everything)
+        self._related = True
         self._progress()
+
+    def _relate(self) -> None:
+        """Make the foreign keys that a killed run, or one that stood elsewhere than the tables' other stream,
+        has left out."""
+        children = [state for state in self.states.values() if state.created and state.schema.foreign_keys]
+        live = [state for state in children if state.state is State.LIVE and not self._related]
+        if live:
+            self.target.finish(self.claim, live)
+        self._related = True
 
     def _tell_reached(self, upto: Position, *, applied: bool) -> None:
         if self._meter is not None:

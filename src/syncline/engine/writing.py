@@ -95,8 +95,9 @@ class Writer:
             elif folded[table].upserts.count or folded[table].reread.count:
                 vacate(apply, self._states[table], folded[table].deletes)
         for table in order:
-            refused = [refusal.key for changes in parts[table] for refusal in changes.after.refused]
-            self._upsert(apply, self._states[table], folded[table], refused)
+            # A key is read again once, however often the batch tells it: an upsert takes no row twice.
+            refused = dict.fromkeys(one.key for changes in parts[table] for one in changes.after.refused)
+            self._upsert(apply, self._states[table], folded[table], list(refused))
         for table in going:
             if table in parents:
                 self._delete(apply, table, folded[table].deletes)

@@ -6,10 +6,12 @@ next one; what exists under its name is left alone.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 
 import psycopg
+from psycopg import sql
 
 from ...connector import Claim
 from ...errors import NeedsOperator
@@ -67,9 +69,10 @@ def reference(
         table, parent = member_of(state.schema.table), member_of(foreign.parent)
         if not exists(connection, parent) or not ddl.has_columns(state.schema, foreign.columns):
             continue
-        if has_foreign_key(connection, table, state.schema.table, foreign):
-            continue
         name = foreign.name or _foreign_name(state.schema.table, foreign)
+        if has_foreign_key(connection, table, state.schema.table, foreign):
+            _validate(connection, claim, table, name)
+            continue
         # Columns that PostgreSQL cannot relate (no unique index, other types) stay without the foreign key.
         for valid in (True, False) if lenient else (True,):
             try:
@@ -81,6 +84,19 @@ def reference(
                 continue
             except (psycopg.errors.InvalidForeignKey, psycopg.errors.DatatypeMismatch):
                 break
+
+
+def _validate(connection: Connection, claim: Claim, member: Member, name: str) -> None:
+    """Let a constraint count for all rows that was made while some had no parent, if all have one by now."""
+    query = """SELECT convalidated FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+               JOIN pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = %s AND c.relname = %s AND k.conname = %s"""
+    if connection.execute(query, [*member, name]).fetchone() != (False,):
+        return
+    statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
+    with contextlib.suppress(psycopg.errors.ForeignKeyViolation), connection.transaction():
+        ledger.hold(connection, claim, alone=False)
+        connection.execute(statement.format(sql.Identifier(*member), sql.Identifier(name)))
 
 
 def _doubled(index: Index, table: TableName, error: psycopg.Error) -> NeedsOperator:

@@ -221,6 +221,10 @@ def publication_faults(
         yield Refused("follow", f"database {session.info.dbname}", f"publication {stream} {why}", remedy)
 
 
+# A table that was planned with has been dropped.
+_GONE = (server_errors.UndefinedTable, server_errors.InvalidSchemaName)
+
+
 def _publish(session: Connection, stream: str, *statements: sql.Composed) -> None:
     try:
         with session.transaction():
@@ -230,7 +234,7 @@ def _publish(session: Connection, stream: str, *statements: sql.Composed) -> Non
         reason = error.diag.message_primary or str(error)
         remedy = f"run {statements[0].as_string(session)} as their owner or a superuser"
         raise Refused("publish the tables of", f"database {session.info.dbname}", reason, remedy) from None
-    except (server_errors.DuplicateObject, server_errors.UniqueViolation) as error:
+    except (server_errors.DuplicateObject, server_errors.UniqueViolation, *_GONE) as error:
         raise Transient("publish the tables of", stream, str(error)) from None
 
 

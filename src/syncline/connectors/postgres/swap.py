@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import psycopg
 from psycopg import sql
 
 from ...model import Schema
@@ -131,11 +132,20 @@ def swap(connection: Connection, tables: Sequence[tuple[Member, Schema]]) -> Non
         if connection.execute("SELECT current_user::regrole::text <> %s", [row[1]]).fetchone() == (True,):
             connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, sql.SQL(row[1])))
     for child, name, definition in foreign:
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-                sql.SQL(child), sql.Identifier(name), sql.SQL(definition)
-            )
-        )
+        _refer_again(connection, child, name, definition)
+
+
+def _refer_again(connection: Connection, child: str, name: str, definition: str) -> None:
+    """Give a table its foreign key again. Rows that have no parent now (their table stands still, or its
+    stream elsewhere for a moment) are let be; the key holds for all that is written from here on."""
+    add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
+        sql.SQL(child), sql.Identifier(name), sql.SQL(definition)
+    )
+    try:
+        with connection.transaction():
+            connection.execute(add)
+    except psycopg.errors.ForeignKeyViolation:
+        connection.execute(sql.SQL("{} NOT VALID").format(add))
 
 
 def _rename(connection: Connection, member: Member, schema: Schema, primary_key: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -42,10 +42,15 @@ class TransformedSource:
     rules is read in the format `arrow` whatever was asked for, and hashed here. What its source's own table
     was like when the stream took it in comes with its schema (`Schema.transformed`), so that a log is always
     read by the shape it was written in, never by today's catalog.
+
+    `had` are the source's tables that the stream has: of these one may be gone, or lack what rules name, and
+    stops by name when that is told.
     """
 
-    def __init__(self, source: Source, rules: Mapping[str, Rules]) -> None:
-        self._source, self._rules = source, dict(rules)
+    def __init__(
+        self, source: Source, rules: Mapping[str, Rules], had: Collection[TableName] = frozenset()
+    ) -> None:
+        self._source, self._rules, self._had = source, dict(rules), had
         self._shapes: dict[Schema, Shape] = {}
         self._names = Names(self._rules_of)
 
@@ -281,7 +286,15 @@ class TransformedSource:
         if self._rules_of(schema.table) == Rules():
             # Its parents may have another name, or may miss rows.
             return replace(schema, foreign_keys=tuple(self._names.foreign_keys(schema)))
-        return self._shaped(schema).schema
+        if schema.table not in self._had:
+            return self._shaped(schema).schema
+        named = self._rules.get(str(schema.table), Rules()).named
+        if lost := sorted(named.keys() - set(schema.names)):
+            return replace(schema, problem=f"its rules name column {', '.join(lost)}, which it has no more")
+        try:
+            return self._shaped(schema).schema
+        except Refused as error:
+            return replace(schema, problem=error.reason)
 
     def _shaped(self, origin: Schema) -> Shape:
         """The shape of a source's table under the rules of this run."""
@@ -305,14 +318,20 @@ class TransformedSource:
 
     def _refuse_unknown(self, found: Sequence[Schema]) -> None:
         for pattern, rules in self._rules.items():
-            meant = [schema for schema in found if fnmatchcase(str(schema.table), pattern)]
-            meant += [schema for schema in found if str(schema.table) == pattern and schema not in meant]
+            meant = [schema for schema in found if _means(pattern, schema.table)]
+            had = any(_means(pattern, table) for table in self._had)
+            if had and not (meant and is_glob(pattern)):
+                continue
             if not meant:
                 names = [str(schema.table) for schema in found]
                 near = get_close_matches(pattern, names, 1)
                 hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names[:8]) or 'no tables'}"
                 raise Refused("transform", f"table {pattern}", f"{self.name} has no such table", hint)
             _refuse_unknown_columns(pattern, rules, meant)
+
+
+def _means(pattern: str, table: TableName) -> bool:
+    return fnmatchcase(str(table), pattern) or str(table) == pattern
 
 
 def _refuse_unknown_columns(pattern: str, rules: Rules, meant: Sequence[Schema]) -> None:
