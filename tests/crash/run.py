@@ -338,9 +338,10 @@ def crash(test: type[Crash], plan: Plan, source: str, target: str, folder: Path,
 
 def _unfinished(database: Database) -> list[str]:
     """The writers' tables that the stream has and that are not live."""
-    table = "_syncline_tables" if database.sqlite else "syncline.tables"
-    names = database.execute(f"SELECT name FROM {table} WHERE state <> 'live'")
-    return [name for (name,) in names if name in DDL]
+    query = "SELECT name FROM syncline.tables WHERE state <> 'live'"
+    if database.sqlite:
+        query = "SELECT tbl ->> 1 FROM _syncline_tables WHERE state <> 'live'"
+    return [name for (name,) in database.execute(query) if name in DDL]
 
 
 def _leftovers(database: Database) -> list[str]:

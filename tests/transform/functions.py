@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,6 +27,13 @@ def picky(orders: pa.Table) -> pa.Table:
     seven = pa.scalar("7.70").cast(pa.decimal128(10, 2))
     if pc.any(pc.equal(orders["total"], seven)).as_py():
         raise ValueError("seven\nis too many")
+    return orders
+
+
+def slow(orders: pa.Table) -> pa.Table:
+    """Takes its time over rows."""
+    if len(orders):
+        time.sleep(3)
     return orders
 
 

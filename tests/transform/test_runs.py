@@ -16,13 +16,15 @@ import psycopg
 import pytest
 
 from syncline import failpoints
+from syncline.connectors.postgres import connection
+from syncline.engine import awake
 from syncline.engine.check import Check
 from syncline.engine.report import Options
 from syncline.engine.transform.rules import Fixed, Hash, Null, Partial, Rules
 from syncline.errors import Refused
 from syncline.model import Deletes
 from tests.conftest import Databases
-from tests.runs import Following, connector, execute, pipeline, sync, value, verdicts, wait_for
+from tests.runs import Following, Notices, connector, execute, pipeline, sync, value, verdicts, wait_for
 
 ORDERS = """CREATE TABLE orders (
     id bigint PRIMARY KEY, status text NOT NULL, total numeric(10,2), ratio double precision,
@@ -259,6 +261,20 @@ def test_a_function_over_dataframes(pair: tuple[str, str]) -> None:
     kind = """SELECT format_type(atttypid, atttypmod) FROM pg_attribute
               WHERE attrelid = 'orders'::regclass AND attname = 'with_tax'"""
     assert str(value(target, kind)).startswith("numeric(")
+
+
+def test_a_slow_function_does_not_cost_the_target_its_transaction(
+    pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends one in which nothing happens."""
+    monkeypatch.setitem(connection.SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    monkeypatch.setattr(awake, "LINGER_SECONDS", 0.2)
+    source, target = pair
+    execute(source, ORDERS, FILL)
+    notices = Notices()
+    rules = {"orders": Rules(function=f"{FUNCTIONS}:slow")}
+    assert verdicts(sync(source, target, rules=rules, observer=notices)) == {"orders": "equal"}
+    assert not [text for text in notices.texts if "trying again" in text]
 
 
 def test_rows_that_a_function_fails_on_are_parked(pair: tuple[str, str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -17,6 +17,7 @@ from ..connector import Apply, Claim, Source, Target
 from ..errors import Unfit
 from ..model import ARROW, Mark, Refusal, Rows, Span, State, TableName, TableState
 from . import parking
+from .awake import awake
 from .report import Observer, Options
 from .stores import Stores
 from .throttle import Throttle
@@ -144,8 +145,8 @@ class Copy:
         schema, parked = task.state.schema, parking.Parking([])
         rows, nbytes = 0, 0
         with target.begin_copy(self._claim, self._mark(target, task.state)) as apply:
-            for part in source.read(schema, task.span, format=format, max_bytes=self._options.piece_bytes):
-                self._stores.wait(self._throttle.spend(part.count, part.nbytes))
+            parts = source.read(schema, task.span, format=format, max_bytes=self._options.piece_bytes)
+            while part := self._next_part(parts, apply):
                 _, refused = write(apply, task.state, part) if part.count else (part, [])
                 parked.park(apply, schema.table, [*part.refused, *refused], self._since)
                 rows += part.count - len(refused)
@@ -154,6 +155,14 @@ class Copy:
             failpoints.hit("copy.before_commit")
             apply.commit()
         return rows, nbytes
+
+    def _next_part(self, parts: Iterator[Rows], apply: Apply) -> Rows | None:
+        """What the span has next, no sooner than the throttle lets it come."""
+        with awake(apply):
+            part = next(parts, None)
+            if part is not None:
+                self._stores.wait(self._throttle.spend(part.count, part.nbytes))
+        return part
 
     def _complete(self, state: TableState, source: Source, target: Target) -> None:
         """Every row is read: whatever anyone has seen until now lies at or before the goal (Race 1)."""

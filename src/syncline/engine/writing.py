@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..connector import Apply
 from ..errors import NeedsOperator
 from ..model import Changes, Key, Position, Rows, SchemaChange, State, TableName, TableState, Truncate
+from .awake import awake
 from .deletes import delete, truncate, vacate
 from .fold import Folded, fold
 from .order import parents_first
@@ -146,7 +147,8 @@ class Writer:
         it goes now."""
         table = state.schema.table
         try:
-            rows = self._source.read_keys(state.schema, keys)
+            with awake(apply):
+                rows = self._source.read_keys(state.schema, keys)
         except NeedsOperator:
             # What a table of another shape by now holds only a copy can tell.
             for change in (changes := outdated(self._source, [state.schema])):
