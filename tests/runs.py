@@ -67,6 +67,17 @@ class Notices(Silent):
         self.texts.append(text)
 
 
+class Failures(Notices):
+    """An observer that does something when an attempt has failed."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        super().__init__()
+        self._action = action
+
+    def failed(self, error: Exception) -> None:
+        self._action()
+
+
 def pipeline(
     source: str,
     target: str,

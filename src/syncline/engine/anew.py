@@ -14,7 +14,6 @@ from ..model import Schema, SchemaChange, State, TableName, TableState
 from .standing import Standing
 
 ASKED = "somebody asked for it"
-FOLLOWED = (State.COPYING, State.CATCHING_UP, State.LIVE)
 AGAIN = (State.LIVE, State.FAILED, State.GAP)
 """The states in which a table can begin anew; a copy under way is finished first."""
 
@@ -49,13 +48,6 @@ def stop_missing(stream: Standing) -> None:
     """Stop the tables that are to be copied and that the source has no more: no log tells of these."""
     copying = [state.schema for state in stream.states.values() if state.state is State.COPYING]
     stream.fail({change.table: change.description for change in missing(stream.lookup, copying)})
-
-
-def attachable(stream: Standing) -> list[Schema]:
-    """The tables of which the log is to tell. That one was dropped after its copy it tells by itself."""
-    followed = [state.schema for state in stream.states.values() if state.state in FOLLOWED]
-    gone = {change.table for change in missing(stream.lookup, followed)}
-    return [schema for schema in followed if schema.table not in gone]
 
 
 def lose_log(stream: Standing, reason: str) -> None:

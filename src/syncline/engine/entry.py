@@ -11,13 +11,15 @@ from ..connector import Source, Target
 from ..errors import NeedsOperator, Refused
 from ..model import Position, State, TableName, TableState
 from ..verify.digests import digest
-from .anew import FOLLOWED, attachable, stop_missing
+from .anew import stop_missing
 from .plan import NewTable
 from .shapes import refuse_outdated
 from .shared import refuse_shared
 from .stream import Stream
 from .streams import Streams
 from .tally import Beside
+
+FOLLOWED = (State.COPYING, State.CATCHING_UP, State.LIVE)
 
 
 class Entry:
@@ -115,8 +117,9 @@ class Entry:
             source.check_log(side, claim.position)
         stream = self._streams.open(claim, source, target, Beside(self._observer))
         stop_missing(stream)
-        tables = attachable(stream) + [table.schema for table in new]
-        source.attach(main.claim.stream, tables, self._observer.notice)
+        if new:  # the main stream's log tells of the others since before they began
+            schemas = [table.schema for table in new]
+            source.attach(main.claim.stream, schemas, self._observer.notice)
         self.enter(stream, new, source)
         return stream
 
