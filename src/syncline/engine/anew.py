@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from ..connector import Source
+from ..connector import Source, Target
 from ..model import Schema, SchemaChange, State, TableName, TableState
 from .standing import Standing
 
 ASKED = "somebody asked for it"
+WRITTEN = (State.CATCHING_UP, State.LIVE)
 AGAIN = (State.LIVE, State.FAILED, State.GAP)
 """The states in which a table can begin anew; a copy under way is finished first."""
 
@@ -44,10 +45,20 @@ def missing(source: Source, schemas: Sequence[Schema]) -> list[SchemaChange]:
     return [SchemaChange(each.table, why, lasting=True) for each in schemas if each.table not in there]
 
 
+def lost(target: Target, states: Iterable[TableState]) -> list[TableName]:
+    """The tables that are followed and that the target has no more: somebody dropped them there."""
+    there = {schema.table for schema in target.discover()}
+    written = [state.schema.table for state in states if state.state in WRITTEN and not state.aside]
+    return [table for table in written if target.place(table) not in there]
+
+
 def stop_missing(stream: Standing) -> None:
-    """Stop the tables that are to be copied and that the source has no more: no log tells of these."""
+    """Stop the tables that are to be copied and that the source has no more, of which no log tells, and those
+    that the target has no more."""
     copying = [state.schema for state in stream.states.values() if state.state is State.COPYING]
-    stream.fail({change.table: change.description for change in missing(stream.lookup, copying)})
+    reasons = {change.table: change.description for change in missing(stream.lookup, copying)}
+    gone = lost(stream.target, stream.states.values())
+    stream.fail(reasons | dict.fromkeys(gone, "the target has no such table any more"))
 
 
 def lose_log(stream: Standing, reason: str) -> None:

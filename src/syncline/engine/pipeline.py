@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..connector import Claim, Source, Target
-from ..errors import LogLost, NeedsOperator, Refused, SynclineError, Transient
+from ..errors import LogLost, NeedsOperator, Refused, Superseded, SynclineError, Transient
 from ..model import Deletes, Schema, State, TableName, TableState
 from ..model.position import stream_name
 from ..verify.compare import Finding, compare, compare_at_rest
@@ -149,7 +149,15 @@ class Pipeline:
         for table in unmeant:
             self._observer.notice(f"table {table} is not of the pipeline any more; its rows stay")
         self._tell_left(dropped, target)
-        return self._sync(name, plan, gone, source, target)
+        try:
+            return self._sync(name, plan, gone, source, target)
+        except NeedsOperator as error:
+            claims = filter(None, map(target.peek, (name, side_name(name))))
+            states = [state for claim in claims for state in claim.tables.values()]
+            if isinstance(error, Superseded) or not anew.lost(target, states):
+                raise
+            # The next attempt stops the tables that the target has lost, and goes on with the others.
+            raise Transient(error.operation, error.subject, error.reason) from None
 
     def _no_longer_chosen(self, states: Collection[TableState]) -> list[TableName]:
         """The tables that a configuration does not mean any more; a pair without one keeps what it has."""
