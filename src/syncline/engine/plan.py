@@ -77,7 +77,8 @@ def make_plan(
     copied begins anew.
     """
     found = discover(source, target)
-    chosen, exact = _choose(found, options, source.name, refuse)
+    had = {str(state.schema.source_table) for state in tables.values()}
+    chosen, exact = _choose(found, options, source.name, refuse, had)
     _refuse_twins(chosen, lambda table: table, "", "rename one of them", refuse)
     by_name = {schema.table: schema for schema in [*found, *chosen]}
     anew = _find_outdated(source, by_name, tables.values())
@@ -184,16 +185,17 @@ def _means(pattern: str, table: TableName) -> bool:
 
 
 def _choose(
-    schemas: Sequence[Schema], options: Options, name: str, refuse: Refuse
+    schemas: Sequence[Schema], options: Options, name: str, refuse: Refuse, had: Collection[str]
 ) -> tuple[list[Schema], set[TableName]]:
-    """The schemas that the globs mean, and the tables among them that were asked for by name."""
+    """The schemas that the globs mean, and the tables among them that were asked for by name. One of those
+    that the stream `had` may be gone: it stops by name, and the others go on."""
     exact: set[TableName] = set()
     chosen: list[Schema] = []
     for pattern in options.tables:
         matching = [schema for schema in schemas if schema.source_table.matches(pattern)]
         plain = not any(character in pattern for character in "*?[")
         by_name = [schema for schema in schemas if str(schema.source_table) == pattern]
-        if plain and not by_name:
+        if plain and not by_name and pattern not in had:
             near = difflib.get_close_matches(pattern, [str(schema.source_table) for schema in schemas], 1)
             remedy = f"did you mean {near[0]}?" if near else f"it has {_some(schemas)}"
             refuse(None, [Refused("sync", f"table {pattern}", f"{name} has no such table", remedy)])
