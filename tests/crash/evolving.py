@@ -19,7 +19,7 @@ from .ends import End
 from .run import FOLLOWING, JOINING, REACHED_WITHIN, RECOVERED_WITHIN, Crash, Plan
 from .runner import KEY, Runner
 from .syncer import Failed
-from .tables import DDL, Database
+from .tables import DDL, ERRORS, Database
 
 ALTERING = ("alter.before_commit",)
 
@@ -192,12 +192,19 @@ class Evolving(Crash):
     def _rest(self) -> None:
         """Wait until the oracle has nothing to say any more (Promise 6)."""
         begun = time.monotonic()
-        while found := self._differences():
+        while found := self._differences_now():
             self._syncer.check()
             if time.monotonic() - begun > RECOVERED_WITHIN:
                 raise Failed(f"the target does not become equal: {'; '.join(map(str, found[:9]))}")
             time.sleep(1)
         self._say(f"equal after {time.monotonic() - begun:.1f} s")
+
+    def _differences_now(self) -> list[Difference]:
+        """While tables may still be swapped."""
+        try:
+            return self._differences()
+        except ERRORS as error:
+            return [Difference("tables", "table", str(error))]
 
     def _judge_report(self, report: dict[str, Any]) -> list[str]:
         """Every table that the source has is equal, every other one is named."""

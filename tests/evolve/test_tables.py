@@ -191,3 +191,31 @@ def test_what_cannot_be_followed_stops_its_table_by_name(pair: tuple[str, str], 
     assert str(value(target, "SELECT detail FROM syncline.tables WHERE name = 't'")).endswith(
         "copy it anew with --replace --tables 't'"
     )
+
+
+def test_a_table_that_is_copied_anew_keeps_the_indexes_that_somebody_gave_it(pair: tuple[str, str]) -> None:
+    """Those of a table of the target's own, and those that it cannot have any more go."""
+    source, target = pair
+    execute(source, "ALTER TABLE t ADD n int NOT NULL DEFAULT 1", "CREATE INDEX named ON t (a)")
+    execute(
+        target,
+        "CREATE TABLE public.t (id int PRIMARY KEY, a text, n int)",
+        'CREATE INDEX "my USING index" ON public.t USING hash (a)',
+        "CREATE UNIQUE INDEX pair ON public.t (lower(a) DESC, id) WHERE id > 3",
+        "CREATE INDEX lost ON public.t (n)",
+    )
+    query = "SELECT array_agg(indexdef ORDER BY indexname) FROM pg_indexes WHERE tablename = 't'"
+    before = value(target, query)
+    assert isinstance(before, list)
+    with Following(source, target) as following:
+        wait_for(lambda: states(target) == {"t": "live"}, "the first copy")
+        execute(source, "ALTER TABLE t DROP n, ADD x float8 DEFAULT random()")
+        columns = (
+            "SELECT count(*) FROM information_schema.columns WHERE table_name = 't' AND column_name = 'x'"
+        )
+        wait_for(lambda: value(target, columns) == 1 and states(target) == {"t": "live"}, "the copy anew")
+        assert following.error is None
+    after = value(target, query)
+    assert isinstance(after, list)
+    kept = [text for text in before if "INDEX lost" not in text]
+    assert [text for text in after if "INDEX named" not in text] == kept

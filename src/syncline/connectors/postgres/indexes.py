@@ -50,6 +50,39 @@ def build(connection: Connection, claim: Claim, state: TableState, member: Membe
             ) from None
 
 
+# The indexes of a table that belong to no constraint, as what follows the table's name in their definition.
+_OWN = """
+SELECT x.relname::text, i.indisunique,
+       substr(pg_get_indexdef(x.oid), 1 + length(format('CREATE %%sINDEX %%I ON %%s%%I.%%I',
+              CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, x.relname,
+              CASE WHEN x.relkind = 'I' THEN 'ONLY ' ELSE '' END, n.nspname, c.relname)))
+FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND i.indisvalid
+  AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = x.oid AND conrelid = c.oid)
+"""
+
+
+def carry_over(connection: Connection, claim: Claim, state: TableState, old: Member, new: Member) -> None:
+    """Give a table that is built aside the indexes that somebody gave the old one. One that it cannot have,
+    as a column is gone or two rows are equal, stays behind."""
+    ours = {name for index in state.schema.indexes for name in _names(index.name, old)}
+    for name, unique, definition in connection.execute(_OWN, old).fetchall():
+        aside = ddl.aside_name(name)
+        if name in ours or has_index(connection, new, name) or _is_taken(connection, new[0], aside):
+            continue
+        statement = sql.SQL("CREATE {}INDEX {} ON {}{}").format(
+            sql.SQL("UNIQUE " if unique else ""),
+            sql.Identifier(aside),
+            sql.Identifier(*new),
+            sql.SQL(definition),
+        )
+        refused = psycopg.errors.ProgrammingError, psycopg.errors.UniqueViolation, psycopg.DataError
+        with contextlib.suppress(*refused), connection.transaction():
+            ledger.hold(connection, claim, alone=False)
+            connection.execute(statement)
+
+
 def reference(
     connection: Connection,
     claim: Claim,
@@ -131,13 +164,18 @@ def oids(connection: Connection, member: Member) -> list[int]:
 
 def has_index(connection: Connection, member: Member, name: str) -> bool:
     """Whether the table has the index that a source calls so, under one of the names that `build` gives."""
-    plain = (name, ddl.aside_name(name))
-    names = [*plain, *(_other_name(either, member) for either in plain)]
+    names = _names(name, member)
     query = """SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
                               JOIN pg_class c ON c.oid = i.indrelid
                               JOIN pg_namespace n ON n.oid = c.relnamespace
                               WHERE n.nspname = %s AND c.relname = %s AND x.relname = ANY(%s))"""
     return connection.execute(query, [*member, names]).fetchone() == (True,)
+
+
+def _names(name: str, member: Member) -> list[str]:
+    """The names that `build` may give a table's index."""
+    plain = (name, ddl.aside_name(name))
+    return [*plain, *(_other_name(either, member) for either in plain)]
 
 
 def _is_taken(connection: Connection, namespace: str, name: str) -> bool:

@@ -81,6 +81,12 @@ SELECT p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.pr
 WHERE r.prrelid = %s AND pg_has_role(p.pubowner, 'USAGE')
 """
 
+_INDEXES = """
+SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+
 _RENAMES = """
 SELECT x.relname, x.relkind::text FROM pg_class x
 WHERE (x.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = %(oid)s::regclass)
@@ -111,6 +117,7 @@ def swap(connection: Connection, tables: Sequence[tuple[Member, Schema]]) -> Non
     foreign = connection.execute(_FOREIGN_KEYS, {"old": oids}).fetchall()
     grants = {oid: connection.execute(_GRANTS, {"oid": oid}).fetchall() for oid in oids}
     publications = {oid: connection.execute(_PUBLICATIONS, [oid]).fetchall() for oid in oids}
+    carried = {member: [name for (name,) in connection.execute(_INDEXES, member)] for member, _ in tables}
     for child, name, _ in foreign:
         connection.execute(
             sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(sql.SQL(child), sql.Identifier(name))
@@ -120,7 +127,7 @@ def swap(connection: Connection, tables: Sequence[tuple[Member, Schema]]) -> Non
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(names)))
     for member, schema in tables:
         row = old[member]
-        _rename(connection, member, schema, row[2] if row is not None else None)
+        _rename(connection, member, schema, row[2] if row is not None else None, carried[member])
         if row is None:
             continue
         table = sql.Identifier(*member)
@@ -148,8 +155,10 @@ def _refer_again(connection: Connection, child: str, name: str, definition: str)
         connection.execute(sql.SQL("{} NOT VALID").format(add))
 
 
-def _rename(connection: Connection, member: Member, schema: Schema, primary_key: str | None) -> None:
-    """Give the new table its name, and its indexes and sequences theirs."""
+def _rename(
+    connection: Connection, member: Member, schema: Schema, primary_key: str | None, carried: Sequence[str]
+) -> None:
+    """Give the new table its name, and its indexes and sequences theirs; `carried` had the old one's."""
     aside = ddl.aside_name(member[1])
     connection.execute(
         sql.SQL("ALTER TABLE {} RENAME TO {}").format(
@@ -157,7 +166,7 @@ def _rename(connection: Connection, member: Member, schema: Schema, primary_key:
         )
     )
     table = sql.Identifier(*member)
-    wanted = {ddl.aside_name(index.name): index.name for index in schema.indexes}
+    wanted = {ddl.aside_name(name): name for name in (*carried, *(index.name for index in schema.indexes))}
     rows = connection.execute(_RENAMES, {"oid": table.as_string(connection)}).fetchall()
     for name, sort in rows:
         new = wanted.get(name) or name.replace(aside, member[1], 1)

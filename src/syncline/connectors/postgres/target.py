@@ -215,6 +215,9 @@ class PostgresTarget(PostgresStore):
             if state.created:
                 with self._mapped("index", f"table {state.schema.table}") as connection:
                     indexes.build(connection, claim, state, self.member_of(state))
+                    if state.aside:
+                        old, new = self._member(state.schema), self.member_of(state)
+                        indexes.carry_over(connection, claim, state, old, new)
         for state in states:
             if state.created and not state.aside:
                 with self._mapped("add foreign keys to", f"table {state.schema.table}") as connection:
