@@ -2,7 +2,7 @@
 # make test        the whole suite on private real servers; installs what it needs
 # make check       style, types and the import rule
 # make docs        the documentation as a site, in site/; nothing in it is fetched from elsewhere
-# make deep-crash  the crash test with its full figures (about 15 minutes)
+# make deep-crash  the crash tests with their full figures (about half an hour)
 # make deep-mutations  break promises on purpose, and see tests fail
 # make deep-big    memory and Ctrl-C with snapshots and transactions of 5 million rows (about 10 minutes)
 # make deep-idle   what a follow with nothing to do costs (about 10 minutes)
@@ -37,6 +37,9 @@ docs: $(VENV)/ready
 
 deep-crash: $(VENV)/ready
 	$(BIN)/python -m tests.crash deep
+	$(BIN)/python -m tests.crash deep --evolving
+	$(BIN)/python -m tests.crash deep --evolving --to sqlite
+	$(BIN)/python -m tests.crash deep --evolving --from sqlite --to postgres
 
 deep-mutations: $(VENV)/ready
 	$(BIN)/python -m tests.mutations
