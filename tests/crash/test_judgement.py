@@ -12,6 +12,7 @@ import pytest
 
 from services import Server
 from syncline import failpoints
+from tests.crash import evolving, runner
 from tests.crash.ends import End
 from tests.crash.evolving import ALTERING
 from tests.crash.run import FIRST_COPY, FOLLOWING, JOINING, REMOVING, SHORT, Crash, _leftovers
@@ -118,3 +119,41 @@ def test_what_was_not_taken_away_is_found(postgres_database: Callable[[], str], 
     sqlite.execute("CREATE TRIGGER _syncline_t AFTER INSERT ON t BEGIN SELECT 1; END")
     assert _leftovers(sqlite) == ["trigger _syncline_t"]
     sqlite.close()
+
+
+def test_a_worker_that_is_left_alone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the one of another supervisor, or in the place of it."""
+    monkeypatch.setattr(runner, "WITHIN", 1.0)
+    ends = [End(side, f"sqlite:///{tmp_path / side}.db", None, None) for side in ("source", "target")]
+    create(ends[0].url, 50)
+    service = runner.Runner(ends[0], ends[1], tmp_path, "")
+    try:
+        service.start()
+        deadline = time.monotonic() + 60
+        while len(service.workers) != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        service.alone([])
+        with pytest.raises(Failed, match="are there after"):
+            service.alone(service.workers)
+        old = service.hang_worker()
+        service.kill()
+        service.start()
+        with pytest.raises(Failed, match="are there after"):
+            service.alone(old)
+        service.wake(old)
+        monkeypatch.setattr(runner, "WITHIN", 60.0)
+        service.alone(old)
+    finally:
+        service.close()
+
+
+def test_a_document_that_was_deleted_and_not_marked_is_found(tmp_path: Path) -> None:
+    ends = [End(side, f"sqlite:///{tmp_path / side}.db", None, None) for side in ("source", "target")]
+    create(ends[1].url, 50)
+    test = evolving.Evolving(evolving.SHORT, ends[0], ends[1], tmp_path, 1)
+    assert test._judge_marks() == ["no document was there to be marked"]
+    test._documents = ends[1].ask(evolving._documents)
+    assert test._judge_marks() == []
+    ends[1].ask(lambda db: db.execute("DELETE FROM documents WHERE id = 'd2000'"))
+    assert test._judge_marks() == ["1 documents were deleted, not marked: ['d2000']"]
