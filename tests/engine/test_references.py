@@ -72,6 +72,22 @@ def test_a_run_that_was_killed_before_it_made_them(pair: tuple[str, str]) -> Non
     assert keys(target) == [("child_parent_fkey", True)]
 
 
+def test_an_index_that_somebody_dropped_does_not_come_back_with_them(pair: tuple[str, str]) -> None:
+    source, target = pair
+    execute(source, "CREATE INDEX by_parent ON child (parent)")
+    there = "SELECT to_regclass('public.by_parent') IS NOT NULL"
+    with Following(source, target):
+        wait_for(lambda: state(target, "child") == "live" == state(target, "parent"), "the first copy")
+        wait_for(lambda: value(target, there) is True, "the index")
+    execute(
+        target, "DROP INDEX public.by_parent", "ALTER TABLE public.child DROP CONSTRAINT child_parent_fkey"
+    )
+    with Following(source, target) as following:
+        wait_for(lambda: keys(target) == [("child_parent_fkey", True)], "the foreign key")
+        assert following.error is None
+    assert value(target, there) is False
+
+
 def test_rows_of_a_table_that_stands_still_do_not_stop_a_swap(pair: tuple[str, str]) -> None:
     """The table that they refer to is copied anew, and their own was dropped."""
     source, target = pair

@@ -339,8 +339,9 @@ class Stream(Standing):
         has left out."""
         children = [state for state in self.states.values() if state.created and state.schema.foreign_keys]
         live = [state for state in children if state.state is State.LIVE and not self._related]
-        if live:
-            self.target.finish(self.claim, live)
+        if live:  # without indexes: those were there, and one that somebody dropped since is not wanted
+            bare = [replace(state, schema=replace(state.schema, indexes=())) for state in live]
+            self.target.finish(self.claim, bare)
         self._related = True
 
     def _tell_reached(self, upto: Position, *, applied: bool) -> None:

@@ -136,7 +136,8 @@ class MemoryTarget(MemoryStore):
                     continue
                 table = self.table(state)
                 references = [key for key in state.schema.foreign_keys if key.parent in database.tables]
-                schema = replace(table.schema, indexes=state.schema.indexes, foreign_keys=tuple(references))
+                indexes = state.schema.indexes or table.schema.indexes
+                schema = replace(table.schema, indexes=indexes, foreign_keys=tuple(references))
                 finished = table.remade(schema)
                 if finished.clashes:
                     name, values = min(finished.clashes, key=repr)
