@@ -412,6 +412,24 @@ def _as(url: str, user: str, password: str) -> str:
 
 
 @pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("could not open relation with OID 44483", Transient),
+        ("cache lookup failed for relation 44483", Transient),
+        ("invalid page in block 7", NeedsOperator),
+    ],
+)
+def test_a_table_that_is_dropped_under_a_look_at_the_catalog_is_transient(
+    opened: Opener, postgres_database: Databases, said: str, kind: type[SynclineError]
+) -> None:
+    store = opened(postgres_database())
+    statement = f"DO $$ BEGIN RAISE '{said}' USING ERRCODE = 'internal_error'; END $$"
+    with pytest.raises(SynclineError, match=said) as caught, store._mapped("look at", "it") as connection:
+        connection.execute(statement)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("syncline:", "syncline:wr0ng", "check user and password"),

@@ -328,6 +328,10 @@ _MEANINGS: Final[Mapping[str, tuple[type[SynclineError], str]]] = {
 }
 
 
+_CHANGED_CATALOG: Final = "could not open relation with OID|cache lookup failed for"
+"""What functions over the catalog say when something is dropped between their snapshot and their look."""
+
+
 def translated(error: psycopg.Error, operation: str, subject: str, address: Address) -> SynclineError:
     """A server's or libpq's error as one of ours."""
     state = error.sqlstate
@@ -346,6 +350,8 @@ def translated(error: psycopg.Error, operation: str, subject: str, address: Addr
         told = f"column {diag.column_name}: {told}"
     elif diag.context and (place := re.match(r"COPY \S+, line \d+(?:, column [^:]+)?", diag.context)):
         told = f"{told} ({place[0]})"
+    if state == "XX000" and re.match(_CHANGED_CATALOG, told):
+        kind = Transient
     if state == "42501":
         remedy = _grant(told, operation, address.user or "this role")
     return kind(operation, subject, told, remedy or diag.message_hint or "")
