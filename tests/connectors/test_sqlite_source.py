@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -425,3 +426,31 @@ def test_race_07_every_prefix_of_the_log_is_a_state_that_was(path: Path, seed: i
                 until=until,
             )
             assert replayed(schema, list(read)) == rows
+
+
+def test_the_catalog_is_read_once_for_every_schema_of_the_file(path: Path) -> None:
+    """Whoever follows looks every few seconds: many tables at rest must cost no more than one."""
+    db = plain(path)
+    for number in range(20):
+        db.execute(f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY, v TEXT)")
+    source = source_of(path)
+    schemas, _ = attach(source, *(f"t{number}" for number in range(20)))
+
+    def statements(look: Callable[[], object]) -> list[str]:
+        seen: list[str] = []
+        source._db._db.set_trace_callback(seen.append)
+        look()
+        source._db._db.set_trace_callback(None)
+        return [statement for statement in seen if "t1" in statement or "count(" in statement]
+
+    source.inspect(schemas)
+    source.discover()
+    assert statements(lambda: source.inspect(schemas)) == statements(source.discover) == []
+    db.execute("INSERT INTO t1 VALUES (1, 'x')")
+    assert statements(lambda: source.inspect(schemas)) == statements(source.discover) == []
+    assert statements(lambda: source.inspect(schemas[1:2]))  # other tables are another question
+    db.execute("CREATE TABLE new (id INTEGER PRIMARY KEY)")
+    assert "new" in {schema.table.name for schema in source.discover()}
+    db.execute("ALTER TABLE t1 ADD COLUMN more TEXT")
+    for _ in range(2):  # what is wrong is told until it is not
+        assert [seen.table.name for seen in source.inspect(schemas)] == ["t1"]

@@ -89,9 +89,11 @@ def main() -> int:
     """Measure in a folder that goes afterwards."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to watch the idle processes")
+    parser.add_argument("--tables", type=int, default=1, help="how many tables the pipeline has")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="syncline-service-") as name, room(Path(name)) as shop:
-        source = make_shop(shop.folder / "shop.db", rows=1000)
+        tables = [f"table_{number}" for number in range(asked.tables)]
+        source = make_shop(shop.folder / "shop.db", rows=1000, tables=tables)
         shop.write(PIPELINE.format(name="orders", source=source, target=f"sqlite:///{name}/copy.db"))
         measure(shop, asked.seconds)
     return 0

@@ -39,6 +39,17 @@ class SqliteSource(SqliteStore):
         super().__init__(path)
         self._releasing = threading.Lock()
         self._second: Connection | None = None
+        self._discovered: tuple[int, Sequence[Schema]] | None = None
+        self._sound: tuple[int, list[Schema]] | None = None
+
+    def discover(self) -> Sequence[Schema]:
+        """As of any file, but once for every schema that it comes to have: a look counts all rows, which may
+        take long, and whoever follows looks for new tables again and again."""
+        with self._db.snapshot():
+            version = int(self._db.value("PRAGMA schema_version"))
+            if self._discovered is None or self._discovered[0] != version:
+                self._discovered = version, super().discover()
+            return self._discovered[1]
 
     def attach(self, stream: str, tables: Sequence[Schema], notice: Notice) -> bool:
         """Triggers for these tables and a reader's row for the stream, in one transaction; it waits for
@@ -178,16 +189,22 @@ class SqliteSource(SqliteStore):
         return read_end(self._db)
 
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
-        """By the tables' columns and the triggers that are to be there."""
+        """By the tables' columns and the triggers that are to be there; not again while no statement has
+        changed the file's schema, of which one number tells for all tables."""
         if not self._db.has(LOG):
             return ()
         with self._db.snapshot():
+            look = int(self._db.value("PRAGMA schema_version")), list(tables)
+            if look == self._sound:
+                return ()
             found = {
                 schema.table: shape_changed(self._db, schema) or triggers_missing(self._db, schema)
                 for schema in tables
             }
             gone = {schema.table for schema in tables if found[schema.table] and is_dropped(self._db, schema)}
-        return [SchemaChange(table, why, dropped=table in gone) for table, why in found.items() if why]
+        changes = [SchemaChange(table, why, dropped=table in gone) for table, why in found.items() if why]
+        self._sound = look if not changes else None
+        return changes
 
     def compare(self, a: Position, b: Position) -> int:
         """By number."""
@@ -268,6 +285,7 @@ class SqliteSource(SqliteStore):
             if self._second is not None:
                 self._second.close()
                 self._second = None
+        self._discovered = self._sound = None  # another file may be opened
         super().close()
 
     def _read_only_fault(self) -> Refused | None:
