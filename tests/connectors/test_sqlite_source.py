@@ -451,6 +451,7 @@ def test_the_catalog_is_read_once_for_every_schema_of_the_file(path: Path) -> No
     assert statements(lambda: source.inspect(schemas[1:2]))  # other tables are another question
     db.execute("CREATE TABLE new (id INTEGER PRIMARY KEY)")
     assert "new" in {schema.table.name for schema in source.discover()}
+    assert source.inspect(schemas) == []
     db.execute("ALTER TABLE t1 ADD COLUMN more TEXT")
     for _ in range(2):  # what is wrong is told until it is not
         assert [seen.table.name for seen in source.inspect(schemas)] == ["t1"]

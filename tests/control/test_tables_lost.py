@@ -43,7 +43,7 @@ def test_a_slot_that_is_lost_under_a_worker(
                    for table, end in zip(tables, ends, strict=True)]  # fmt: skip
         return len(tables) == 2 and all(details)
 
-    status = room.wait("shop", lambda status: shown(status) and status["trouble"] is not None)
+    status = room.wait("shop", lambda status: shown(status) and status["state"] == "waiting")
     assert status["trouble"]["remedy"].startswith("use syncline resync shop to copy its tables anew")
     assert room.call("resume", "shop").code == 0
     ended = status["since"]
