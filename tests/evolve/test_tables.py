@@ -73,10 +73,13 @@ def test_a_new_table_that_cannot_be_taken_in_is_named_once(pair: tuple[str, str]
         execute(source, "CREATE TABLE u (id int PRIMARY KEY)", "INSERT INTO u VALUES (1)")
         execute(source, "CREATE TABLE v (id int PRIMARY KEY)", "INSERT INTO v VALUES (1)")
         wait_for(lambda: states(target) == {"t": "live", "v": "live"}, "the other new table")
-        execute(source, "UPDATE t SET a = 'after'")
+        execute(source, "UPDATE t SET a = 'after'", "CREATE TABLE w (id int)")
         wait_for(lambda: equal(source, target, "t", "v"), "changes")
+        wait_for(lambda: any(text.startswith("leaving out table w") for text in heard.texts), "its name")
         assert following.error is None
     assert value(target, "SELECT array_agg(id) FROM u") == [99]
+    (told,) = (text for text in heard.texts if text.startswith("leaving out table u"))
+    assert "holds other rows in u; use --replace" in told
 
 
 def test_frozen_no_table_is_added(pair: tuple[str, str]) -> None:
@@ -126,6 +129,9 @@ def test_a_dropped_table_leaves_by_name_and_the_rest_goes_on(pair: tuple[str, st
         wait_for(lambda: states(target) == {"other": "live"}, "the leaving")
         execute(source, "INSERT INTO other VALUES (2)")
         wait_for(lambda: equal(source, target, "other"), "the other table")
+        execute(source, "CREATE TABLE t (id int PRIMARY KEY, a text)", "INSERT INTO t VALUES (1, 'back')")
+        again = "leaving out table t: cannot sync table t"
+        wait_for(lambda: any(text.startswith(again) for text in heard.texts), "what comes back")
         assert following.error is None
         report = following.pipeline.report
         (left,) = (table for table in report.tables if str(table.table) == "t")

@@ -15,6 +15,7 @@ from .standing import Standing
 
 ASKED = "somebody asked for it"
 WRITTEN = (State.CATCHING_UP, State.LIVE)
+DROPPED = "was dropped at the source and is no longer kept equal; its rows stay at the target"
 AGAIN = (State.LIVE, State.FAILED, State.GAP)
 """The states in which a table can begin anew; a copy under way is finished first."""
 

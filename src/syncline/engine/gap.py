@@ -112,7 +112,10 @@ def give_up_former(
     if streams.options.dry_run or not (asked or streams.options.replace):
         return None
     reason = another_source(former, here, streams.options).reason
-    streams.observer.notice(f"{reason}: everything is copied anew")
+    streams.observer.notice(
+        f"{reason}: everything is copied anew; at the former source the log of stream {former.stream} stays,"
+        " and may grow until it is taken away there"
+    )
     streams.claim(target, name)
     target.ask_anew(name, list(former.tables))  # before it is forgotten there, so that it cannot be lost
     for stream in (side_name(former.stream), former.stream):

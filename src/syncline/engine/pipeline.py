@@ -34,7 +34,6 @@ VERDICTS = {
 }
 
 COPIES = 3
-LEFT = "was dropped at the source and is no longer kept equal; its rows stay at the target"
 KEPT = "rows that were deleted at the source may be at the target (deletes = ignore)"
 
 
@@ -148,6 +147,8 @@ class Pipeline:
         self._planned = True
         for table in unmeant:
             self._observer.notice(f"table {table} is not of the pipeline any more; its rows stay")
+        for schema in dropped:
+            self._observer.notice(f"table {schema.source_table} {anew.DROPPED}")
         self._tell_left(dropped, target)
         try:
             return self._sync(name, plan, gone, source, target)
@@ -176,12 +177,11 @@ class Pipeline:
         return [idle[change.table] for change in outdated(source, list(idle.values())) if change.dropped]
 
     def _tell_left(self, dropped: Collection[Schema], target: Target) -> None:
-        """Name the tables that left because the source dropped them."""
+        """Report the tables that left because the source dropped them."""
         for schema in dropped:
-            self._observer.notice(f"table {schema.source_table} {LEFT}")
             others = [table for table in self.report.tables if table.table != schema.table]
-            left = TableReport(schema.table, Verdict.SKIPPED, target.place(schema.table), detail=f"it {LEFT}")
-            left.source = schema.source_table
+            left = TableReport(schema.table, Verdict.SKIPPED, target.place(schema.table))
+            left.detail, left.source = f"it {anew.DROPPED}", schema.source_table
             self.report.tables = sorted([*others, left], key=lambda report: report.table)
 
     def _tell(self, plan: Plan, target: Target) -> None:
@@ -261,7 +261,8 @@ class Pipeline:
         for state in main.states.values():
             if state.created and state.state is State.LIVE:
                 self._note_omissions(state.schema, target.omissions(state.schema))
-        arrivals = Arrivals(self._options)
+        left_out = {table.table: table.detail for table in self.report.tables}
+        arrivals = Arrivals(self._options, self._observer.notice, left_out)
         while self._options.follow:
             arrivals.new = []
             main.follow(

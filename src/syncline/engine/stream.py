@@ -270,8 +270,10 @@ class Stream(Standing):
         for change in self._shapes.take(self.states, self.reached):
             self._reader_behind = True
             if change.dropped:
-                self.left.append(self.states[change.table].schema)
+                schema = self.states[change.table].schema
                 anew.leave(self, [change.table])
+                self.left.append(schema)
+                self._observer.notice(f"table {schema.source_table} {anew.DROPPED}")
                 continue
             with self.target.begin(self.claim, self.mark({})) as apply:
                 self._writer.reshape(apply, change)
