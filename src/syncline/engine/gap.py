@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ..connector import Claim, Source, Target
-from ..errors import LogLost, NeedsOperator
+from ..errors import LogLost, NeedsOperator, Refused
 from ..model import Identity, State
 from ..model.position import stream_name
 from . import anew
@@ -131,12 +134,20 @@ def another_source(former: Claim, here: Identity, options: Options) -> NeedsOper
     return _as_told(LogLost("go on with", f"stream {former.stream}", why), options)
 
 
-def tell_former(streams: Streams, former: Claim, error: NeedsOperator) -> None:
-    """Let the observer know that the tables of a former stream are a Gap; at the target nothing is changed,
-    as that stream may be another one's by right."""
-    for state in former.tables.values():
-        detail = f"{error.reason}; copy it anew with {streams.options.remedy()}"
-        streams.observer.state(state.schema.table, State.GAP, detail)
+@contextmanager
+def refused_for(former: Claim | None, here: Identity, streams: Streams) -> Iterator[None]:
+    """Around what is refused as the target holds the rows of a former stream: they are a Gap then, and the
+    observer hears it. At the target nothing is changed, as that stream may be another one's by right."""
+    try:
+        yield
+    except Refused:
+        if former is None:
+            raise
+        error = another_source(former, here, streams.options)
+        for state in former.tables.values():
+            detail = f"{error.reason}; copy it anew with {streams.options.remedy()}"
+            streams.observer.state(state.schema.table, State.GAP, detail)
+        raise error from None
 
 
 def _as_told(gap: LogLost, options: Options) -> NeedsOperator:

@@ -13,7 +13,7 @@ from ..verify.compare import Finding, compare, compare_at_rest
 from . import anew
 from .arrivals import Arrivals
 from .entry import Entry
-from .gap import another_source, check_log, check_side_log, find_former, give_up_former, tell_former
+from .gap import check_log, check_side_log, find_former, give_up_former, refused_for
 from .parking import describe
 from .plan import NewTable, Plan, is_chosen, make_plan, plan_anew
 from .report import Observer, Options, Report, TableReport, Verdict
@@ -115,8 +115,9 @@ class Pipeline:
             return self._finish_removal(known, source, target)
         if known and known.position:
             known = check_log(self._streams, known, here, source, target)
-        begun = known is not None and known.position is not None
-        former = find_former(name, source, target, self._options) if not begun else None
+        former = None
+        if known is None or known.position is None:
+            former = find_former(name, source, target, self._options)
         if former:
             known = give_up_former(self._streams, former, name, here, target) or known
         beside = target.peek(side_name(name))
@@ -131,14 +132,8 @@ class Pipeline:
         gone = [*unmeant, *(schema.table for schema in dropped)]
         tables = {table: state for table, state in tables.items() if table not in gone}
         asked = target.asked_anew(name) if known else ()
-        try:
+        with refused_for(former, here, self._streams):
             plan = make_plan(source, target, tables, self._options, asked=asked, notice=self._observer.notice)
-        except Refused:
-            if former:
-                error = another_source(former, here, self._options)
-                tell_former(self._streams, former, error)
-                raise error from None
-            raise
         self._entry.asked = {new.schema.table for new in plan.new} & set(asked)
         refuse_shared(name, here, target, [new.schema.table for new in plan.new], self._options)
         self._tell(plan, target)
