@@ -18,9 +18,10 @@ from syncline.control.pairs import Pair
 from syncline.control.resync import resync
 from syncline.engine.report import Options
 from syncline.errors import NeedsOperator, Refused
+from syncline.model import State, TableName
 from tests.conftest import Databases
 from tests.oracle import compare
-from tests.runs import Following, execute, sync, value, verdicts, wait_for
+from tests.runs import Following, Notices, execute, sync, value, verdicts, wait_for
 
 from .conftest import TABLE
 from .watch import count, live
@@ -104,6 +105,17 @@ def writing(source: str) -> Iterator[None]:
 
 def ask(shop: Shop, *tables: str) -> None:
     resync(Pair(*shop, Options(**NAMED)), tables)  # type: ignore[arg-type]
+
+
+class States(Notices):
+    """An observer that keeps the last state of each table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[str, State] = {}
+
+    def state(self, table: TableName, state: State, detail: str) -> None:
+        self.states[str(table)] = state
 
 
 def wait_for_gap(following: Following, target: str) -> NeedsOperator:
@@ -270,10 +282,12 @@ def test_another_system_under_the_address_of_a_pipeline(
         assert verdicts(sync(other, target, **NAMED)) == {"t": "equal", "u": "equal"}
         return
     for _ in range(2):
+        told = States()
         with pytest.raises(
-            NeedsOperator, match=r"the source is another one than it was.*resync shop to copy"
+            NeedsOperator, match=r"is another one than it was.*use syncline resync shop to copy"
         ):
-            sync(other, target, **NAMED)
+            sync(other, target, observer=told, **NAMED)
+        assert told.states == {"t": State.GAP, "u": State.GAP}
     assert count(target, "note = 'first'") == 100
     with pytest.raises(Refused, match="all of its tables must be copied anew; run syncline resync shop"):
         ask((other, target), "t")
