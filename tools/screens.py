@@ -146,7 +146,8 @@ def _sqlite(folder: Path, one: Terminal, two: Terminal) -> dict[str, str]:
     shown["status"] = "$ syncline status --watch\n" + one.wait(r"live[^\n]*312\n")
     one.press("C-c")
     two.press("C-c")
-    two.wait(r"\$ *\Z")
+    ended = two.wait(r"\$ *\Z").rpartition("\n$")[0]
+    shown["stopped"] = "$ syncline run\n…\n" + ended[ended.index("^C") :]
     shown["once"] = one.run("syncline run --once; echo exit code $?")
     shown["reports"] = one.run("syncline reports")
     one.run("syncline remove shop; rm copy.db")
@@ -192,9 +193,10 @@ def _postgres(folder: Path, url: str, one: Terminal, two: Terminal) -> dict[str,
             wrong = re.sub(r"//\w+:[^@]*@", "//me:guess@", shop)
             (folder / "wrong-url").write_text(wrong)
             shown["password"] = one.run("syncline sync file:wrong-url sqlite:///pg.db")
-            (folder / "syncline.toml").write_text(
+            (folder / "syncline.toml").write_text(  # a budget, so that alarms are watched for
                 '[stores]\nshop = "file:shop-url"\ncopy = "sqlite:///pg.db"\n'
                 '[pipelines.shop]\nfrom = "shop"\nto = "copy"\nschema = "freeze"\n'
+                '[pipelines.shop.budget]\nlag = "1h"\n'
             )
             two.begin("syncline run")
             two.wait(r"(live\n?.*){2}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from syncline.control.processes import HOST, key_of, runs
 from syncline.control.project import open_project
 from syncline.control.state import StateDatabase, open_state
 from syncline.control.stored import WorkerRow
+from syncline.observe.alarms import Condition, Raised
 from syncline.observe.figures import Figures, TableFigures, Trouble
 
 from ..cli.command import environment
@@ -115,6 +117,18 @@ def test_what_the_picture_says(room: Room, told: Told, row: WorkerRow) -> None:
     assert "● stopped" in shown
     assert "was live" in shown
     assert "3.5 s" not in shown, "nobody knows how far behind it is"
+
+
+def test_an_alarm_about_a_table_stands_for_its_detail(room: Room, told: Told, row: WorkerRow) -> None:
+    lost = "its slot is lost; copy it anew with syncline resync orders"
+    figures = Figures(at=time.time(), tables=(TableFigures("orders", "gap", lost),))
+    told(row, figures)
+    assert f"orders: orders: {lost}" in room.call("status").out
+    alarm = Raised(Condition("table", f"table orders is gap: {lost}", "orders"), time.time() - 120)
+    told(replace(row, alarms=(alarm,)), replace(figures, at=time.time()))
+    shown = room.call("status").out
+    assert re.search(r"^orders: alarm since 2 min \d+ s: table orders is gap: ", shown, re.MULTILINE)
+    assert shown.count(lost) == 1
 
 
 def test_a_newer_state_is_refused_with_one_line(room: Room) -> None:

@@ -130,8 +130,9 @@ def _remarks(one: PipelineStatus, now: float) -> list[Text]:
         if moment is not None:
             facts.append(f"{what} in {figures.duration(max(0.0, moment - now))}")
     lines = [Text(f"{name}: {' · '.join(facts)}", style="dim")]
+    alarmed = {alarm.condition.table for alarm in one.alarms}
     for table in told.tables if told else ():
-        if table.detail:
+        if table.detail and table.table not in alarmed:
             lines.append(
                 Text(figures.printable(f"{one.name}: {table.table}: {table.detail}"), style="yellow")
             )
