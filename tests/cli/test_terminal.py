@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -25,18 +27,25 @@ def stores(tmp_path: Path) -> list[str]:
 
 def seen(arguments: list[str], env: Mapping[str, str]) -> str:
     """All that a run writes to the terminal that its stderr and stdout are."""
-    ours, theirs = pty.openpty()
-    process = start("sync", *arguments, env={"COLUMNS": "80", **env}, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    written = b""
-    try:
-        while part := os.read(ours, 65536):
-            written += part
-    except OSError:  # Linux says so when the last writer has closed a terminal
-        pass
-    os.close(ours)
+    process, parts = shown("sync", *arguments, env=env)
+    written = "".join(parts)
     assert process.wait() == 0, written
-    return written.decode()
+    return written
+
+
+def shown(*arguments: str, env: Mapping[str, str]) -> tuple[subprocess.Popen[str], Iterator[str]]:
+    """A command that was started, and what it writes to its terminal, until it ends."""
+    ours, theirs = pty.openpty()
+    process = start(*arguments, env={"COLUMNS": "80", **env}, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+
+    def parts() -> Iterator[str]:
+        with suppress(OSError):  # Linux says so when the last writer has closed a terminal
+            while part := os.read(ours, 65536):
+                yield part.decode(errors="replace")
+        os.close(ours)
+
+    return process, parts()
 
 
 def test_a_terminal_gets_a_picture_and_colours(stores: list[str]) -> None:
@@ -63,3 +72,24 @@ def test_a_dumb_terminal_gets_plain_lines(stores: list[str]) -> None:
 def test_quiet_leaves_only_the_report(stores: list[str]) -> None:
     text = seen([*stores, "--quiet"], {"TERM": "dumb"})
     assert text.splitlines()[0].startswith("table")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_watch_leaves_the_terminal_as_it_was(
+    stores: list[str], tmp_path: Path, number: int, code: int
+) -> None:
+    config = tmp_path / "syncline.toml"
+    config.write_text(f'[pipelines.shop]\nfrom = "{stores[0]}"\nto = "{stores[1]}"\n')
+    env = {"SYNCLINE_CONFIG": str(config), "XDG_STATE_HOME": str(tmp_path / "state")}
+    process, parts = shown("status", "--watch", env=env)
+    written = ""
+    for part in parts:
+        written += part
+        if "never run" in written and process.poll() is None and number:
+            process.send_signal(number)
+            number = 0
+    assert process.wait() == code, written
+    assert written.rindex("\x1b[?1049l") > written.rindex("\x1b[?1049h"), "what stood there before is back"
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l"), "the cursor is there again"
+    assert "cannot" not in written
+    assert "Traceback" not in written
