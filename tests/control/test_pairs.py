@@ -24,6 +24,8 @@ def test_a_pipeline_is_synced_once_in_the_foreground(room: Room) -> None:
     assert outcome.code == 0, outcome
     assert "1 table equal · 100 rows copied" in outcome.out
     assert "orders: comparing" in outcome.err
+    status = room.status("orders")
+    assert (status["state"], status["running"], status["exit_code"]) == ("stopped", False, 0)
     write_row(room.folder / "shop.db", 1000)
     write_row(room.folder / "shop.db", 9000)  # outside of the pipeline's rule
     again = room.call("run", "--once", "--json")  # the same stream goes on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -60,11 +62,24 @@ def sync_pair(
 
 
 def _keep_report(project: Project, name: str, report: Report) -> None:
+    from .processes import HOST, key_of
     from .reports import report_members
     from .state import open_state
+    from .stored import Phase, WorkerRow
 
+    now, own = time.time(), key_of(os.getpid())
+    row = WorkerRow(Phase.STOPPED, HOST, own, None, since=now, beat=now, exit_code=report.exit_code)
     with open_state(project) as state:
         state.add_report(name, report.exit_code, report_members(report))
+        if not _supervised(project, name):  # else the row is its supervisor's
+            state.put_worker(name, row)
+
+
+def _supervised(project: Project, name: str) -> bool:
+    """Whether a supervisor of this machine has a pipeline."""
+    from .processes import Lock, runs
+
+    return runs(Lock(project.lock_of(name, "supervisor")).holder())
 
 
 def check(source: str, target: str, options: Options, *, deep: bool = False) -> Check:
@@ -152,13 +167,12 @@ def remove(pair: Pair) -> list[str]:
         from ..engine.report import Silent
 
         return sync(pair.source, pair.target, replace(pair.options, remove=True), Silent()).notes
-    from .processes import Lock, runs
     from .removal import take_away
 
     with held_pair(pair, "remove"):
         pass  # the worker that takes it away needs it
-    name, lock = pair.options.pipeline, pair.project.lock_of(pair.options.pipeline, "supervisor")
-    return take_away(pair.project, name, supervised=runs(Lock(lock).holder()))
+    name = pair.options.pipeline
+    return take_away(pair.project, name, supervised=_supervised(pair.project, name))
 
 
 @contextmanager
