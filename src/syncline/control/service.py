@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ..engine.report import Observer, Options, Report
     from ..model import TableName
     from .project import Project
-    from .state import ReportRow
     from .status import PipelineStatus
+    from .stored import ReportRow
 
 
 def sync(
@@ -198,11 +198,10 @@ def held_pair(pair: Pair, operation: str) -> Iterator[None]:
 
 def reports(project: Project, names: Sequence[str] = (), most: int = 20) -> list[ReportRow]:
     """The last reports of these pipelines, or all, the newest first. Raises as `status`."""
-    from .state import open_state
+    from . import stored
 
-    chosen = list(project.pipelines(names))
-    with open_state(project) as state:
-        return state.reports(chosen, most)
+    chosen = project.pipelines(names)
+    return stored.read(project, lambda select: stored.reports(select, chosen, most))
 
 
 def _wish(project: Project, names: Sequence[str], *, paused: bool) -> list[str]:

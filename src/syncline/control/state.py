@@ -7,9 +7,8 @@ pipelines run, it is made anew by whoever writes next.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +23,7 @@ from ..errors import NeedsOperator, Refused
 from ..observe.figures import Figures
 from . import stored
 from .project import Project
-from .stored import BUSY_SECONDS, VERSION, Select, Stock, Wish, WorkerRow
+from .stored import BUSY_SECONDS, VERSION, Answer, ReportRow, Select, Wish, WorkerRow
 from .stores import redact, resolve
 
 KEPT_REPORTS = 200
@@ -37,16 +36,6 @@ _WISHES = sa.table("wishes", *map(sa.column, ["pipeline", "paused", "since"]))
 _REPORTS = sa.table("reports", *map(sa.column, ["id", "pipeline", "ended", "exit_code", "document"]))
 _CONFIGURATIONS = sa.table("configurations", *map(sa.column, ["id", "taken", "document"]))
 _JOBS = sa.table("apscheduler_jobs", *map(sa.column, ["id", "next_run_time"]))
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """A run that ended: the document of `--json`."""
-
-    pipeline: str
-    ended: float
-    exit_code: int
-    document: dict[str, Any]
 
 
 def open_state(project: Project) -> StateDatabase:
@@ -85,8 +74,7 @@ class StateDatabase:
 
     def wishes(self) -> dict[str, Wish]:
         """What was asked of which pipeline; one that is not there is to run."""
-        with self._select() as select:
-            return stored.wishes(select)
+        return self.ask(stored.wishes)
 
     # How pipelines stand.
 
@@ -97,8 +85,7 @@ class StateDatabase:
 
     def workers(self) -> dict[str, WorkerRow]:
         """What `put_worker` stored."""
-        with self._select() as select:
-            return stored.workers(select)
+        return self.ask(stored.workers)
 
     def put_figures(self, pipeline: str, figures: Figures) -> None:
         """Store what a pipeline's worker tells."""
@@ -108,13 +95,7 @@ class StateDatabase:
 
     def figures(self) -> dict[str, Figures]:
         """What `put_figures` stored."""
-        with self._select() as select:
-            return stored.figures(select)
-
-    def stock(self) -> Stock:
-        """All that is known of pipelines, at one moment."""
-        with self._select() as select:
-            return stored.take_stock(select)
+        return self.ask(stored.figures)
 
     # What was reported.
 
@@ -135,12 +116,7 @@ class StateDatabase:
 
     def reports(self, pipelines: Sequence[str], most: int) -> list[ReportRow]:
         """The last reports of these pipelines, the newest first."""
-        query = sa.select(_REPORTS).where(_REPORTS.c.pipeline.in_(pipelines)).order_by(_REPORTS.c.id.desc())
-        with self._read() as connection:
-            return [
-                ReportRow(row.pipeline, row.ended, row.exit_code, orjson.loads(row.document))
-                for row in connection.execute(query.limit(most))
-            ]
+        return self.ask(lambda select: stored.reports(select, pipelines, most))
 
     def add_configuration(self, document: Mapping[str, Any]) -> None:
         """Keep a configuration that is run, unless it is the last one that was."""
@@ -225,16 +201,10 @@ class StateDatabase:
     def _remedy(self) -> str:
         return "use that version, or name another in [state]; losing it loses no data"
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def ask(self, question: Callable[[Select], Answer]) -> Answer:
+        """The answer to a question of `stored`, as of one moment."""
         with self.told("read"), self.engine.connect() as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def _select(self) -> Iterator[Select]:
-        """Gives the rows of SELECTs, all as of one moment."""
-        with self._read() as connection:
-            yield lambda query: connection.exec_driver_sql(query)
+            return question(connection.exec_driver_sql)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:

@@ -11,7 +11,7 @@ from ..observe.alarms import Raised
 from ..observe.figures import Figures, Trouble
 from .processes import HOST, runs
 from .project import Project
-from .stored import STALE_SECONDS, Phase, Wish, WorkerRow, read_stock
+from .stored import STALE_SECONDS, Phase, Wish, WorkerRow, read, stock
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class PipelineStatus:
 def read_status(project: Project, names: Sequence[str] = ()) -> list[PipelineStatus]:
     """How these pipelines stand, or all. NeedsOperator when the state database cannot be read."""
     sections = project.pipelines(names)
-    stock, now = read_stock(project), time.time()
+    found, now = read(project, stock), time.time()
     return [
         _status(
             PipelineStatus(name, section.source, section.target, "", running=False),
-            stock.wishes.get(name, Wish()),
-            stock.workers.get(name),
-            stock.figures.get(name),
-            stock.next_runs.get(name) if section.schedule else None,
+            found.wishes.get(name, Wish()),
+            found.workers.get(name),
+            found.figures.get(name),
+            found.next_runs.get(name) if section.schedule else None,
             now,
         )
         for name, section in sections.items()

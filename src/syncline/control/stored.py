@@ -7,12 +7,13 @@ the rest of `syncline status`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -29,6 +30,7 @@ STALE_SECONDS = 15.0
 
 Select = Callable[[str], Iterable[Sequence[Any]]]
 """Gives the rows of a SELECT."""
+Answer = TypeVar("Answer")
 
 
 class Phase(StrEnum):
@@ -92,6 +94,16 @@ PROCESSES = [field.name for field in fields(WorkerRow)]
 
 
 @dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A run that ended: the document of `--json`."""
+
+    pipeline: str
+    ended: float
+    exit_code: int
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Stock:
     """All that is stored of pipelines as they are now, by their names."""
 
@@ -125,22 +137,33 @@ def next_runs(select: Select) -> dict[str, float]:
     return {name: moment for name, moment in rows if moment}
 
 
-def take_stock(select: Select) -> Stock:
-    """All of it."""
+def stock(select: Select) -> Stock:
+    """All that is known of pipelines."""
     return Stock(wishes(select), workers(select), figures(select), next_runs(select))
 
 
-def read_stock(project: Project) -> Stock:
-    """All of it, at one moment. NeedsOperator when the state database cannot be read."""
+def reports(select: Select, pipelines: Collection[str], most: int) -> list[ReportRow]:
+    """The last reports of these pipelines, the newest first."""
+    rows = select("SELECT pipeline, ended, exit_code, document FROM reports ORDER BY id DESC")
+    wanted = (row for row in rows if row[0] in pipelines)
+    return [
+        ReportRow(name, ended, exit_code, orjson.loads(document))
+        for name, ended, exit_code, document in islice(wanted, most)
+    ]
+
+
+def read(project: Project, question: Callable[[Select], Answer]) -> Answer:
+    """The answer to one of these questions, as of one moment. NeedsOperator when the state database cannot be
+    read."""
     if (file := state_file(project)) is not None:
         try:
-            return _stock_of(file)
+            return _ask(file, question)
         except (sqlite3.Error, LookupError):
             pass  # not there, not of today, or damaged: `state` makes it, brings it up to date or says so
     from .state import open_state
 
     with open_state(project) as state:
-        return state.stock()
+        return state.ask(question)
 
 
 def state_file(project: Project) -> Path | None:
@@ -152,13 +175,13 @@ def state_file(project: Project) -> Path | None:
     return project.folder / Path(path).expanduser() if scheme == "sqlite" and "?" not in path else None
 
 
-def _stock_of(path: Path) -> Stock:
+def _ask(path: Path, question: Callable[[Select], Answer]) -> Answer:
     uri = f"file:{quote(str(path))}?mode=rw"  # never makes one
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as file:
         file.execute("BEGIN")
         if file.execute("SELECT version_num FROM alembic_version").fetchone() != (VERSION,):
             raise LookupError
-        return take_stock(file.execute)
+        return question(file.execute)
 
 
 def _worker(columns: dict[str, Any]) -> WorkerRow:
