@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from dataclasses import replace
+
+from syncline.control.project import open_project
+from syncline.control.state import open_state
+from syncline.control.stored import WorkerRow
 
 from .conftest import PIPELINE
 from .project import Room, make_shop, rows, wait_until, workers, write_row
@@ -145,3 +151,20 @@ def test_what_only_a_new_start_takes_up_is_said(room: Room) -> None:
     assert f"supervisor: {told}" in room.lines
     room.write(orders)
     room.wait("orders", lambda one: not one["remark"])
+
+
+def test_a_new_pipeline_that_another_machine_has_waits_for_the_next_change(room: Room) -> None:
+    orders, items = section(room, "orders", "orders"), section(room, "items", "orders")
+    room.write(orders)
+    room.start("run")
+    room.wait_live("orders")
+    there = WorkerRow("running", "elsewhere", "1:1", "2:2", since=time.time(), beat=time.time() + 60)
+    with open_state(open_project(room.folder / "syncline.toml")) as state:
+        state.put_worker("items", there)
+    room.write(orders + items)
+    wait_until(lambda: "cannot run pipeline items: machine elsewhere runs it" in room.lines, "the answer")
+    with open_state(open_project(room.folder / "syncline.toml")) as state:
+        state.put_worker("items", replace(there, phase="stopped"))
+    room.write(orders + items + "# by now\n")
+    room.wait_live("items")
+    assert room.status("orders")["running"]

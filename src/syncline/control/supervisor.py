@@ -110,14 +110,16 @@ class Supervisor:
             pid = lock.holder().partition(":")[0]
             remedy = "leave it to that one, or stop it first"
             raise Refused("run", f"pipeline {name}", f"process {pid} of this machine runs it", remedy)
-        self._locks[name] = lock
         found: dict[str, WorkerRow] = {}
         self._try(lambda: found.update(self._state.workers()))
         row = found.get(name)
         elsewhere = row is not None and row.host != HOST and row.phase != Phase.STOPPED
         if row is not None and elsewhere and time.time() - row.beat < STALE_SECONDS:
+            lock.release()
             remedy = "stop that one first, or give this one a state database of its own"
             raise Refused("run", f"pipeline {name}", f"machine {row.host} runs it", remedy)
+
+        self._locks[name] = lock
 
         def start(mode: str) -> Child:
             return Child(self._project, name, "follow" if mode == "follow" else "once", echo=self._echo)
