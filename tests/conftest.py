@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -23,6 +24,9 @@ from . import mysql_family
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     mine = Path(os.environ.get(VARIABLE, Path(__file__).parents[1] / ".services")) / worker
     os.environ[VARIABLE] = str(mine)
+
+# A shell's background jobs ignore Ctrl-C, and hand that on to what they start; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("syncline", deadline=None)

@@ -209,7 +209,7 @@ def test_null_in_a_key_is_named(path: Path) -> None:
         told(source, [schema], floor)
 
 
-@pytest.mark.parametrize("seed", [random.randrange(10**6), 7])
+@pytest.mark.parametrize("seed", [pytest.param(random.randrange(10**6), id="any"), 7])
 def test_writers_of_other_processes(path: Path, seed: int) -> None:
     print(f"seed {seed}")
     db = plain(path)
@@ -385,7 +385,7 @@ def test_idle_asks_little(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) <= 12
 
 
-@pytest.mark.parametrize("seed", [random.randrange(10**6), 11])
+@pytest.mark.parametrize("seed", [pytest.param(random.randrange(10**6), id="any"), 11])
 def test_race_07_every_prefix_of_the_log_is_a_state_that_was(path: Path, seed: int) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
