@@ -7,6 +7,7 @@ import sqlite3
 import sys
 
 import psycopg
+import pymysql
 
 from .compare import compare
 from .stores import UnknownStore
@@ -23,7 +24,7 @@ def main() -> int:
     counted: dict[str, int] = {}
     try:
         differences = compare(asked.a, asked.b, asked.tables, exclude=asked.exclude, counted=counted)
-    except (psycopg.Error, sqlite3.Error, UnknownStore) as error:
+    except (psycopg.Error, sqlite3.Error, pymysql.Error, UnknownStore) as error:
         print(f"cannot compare: {str(error).strip()}", file=sys.stderr)
         return 2
     for difference in differences:

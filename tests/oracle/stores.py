@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
+import pymysql
 from psycopg import sql
 from psycopg.types.string import TextLoader
+from pymysql.cursors import SSCursor
 
 
 class UnknownStore(Exception):
@@ -59,6 +63,21 @@ def opened(url: str) -> Iterator[Store]:
         with closing(sqlite3.connect(f"file:{quote(rest.removeprefix('/'))}?mode=ro", uri=True)) as file:
             file.isolation_level = None
             yield SqliteSnapshot(file)
+    elif scheme in ("mysql", "mariadb"):
+        parts = urlsplit(url)
+        with closing(
+            pymysql.connect(
+                host=parts.hostname or "",
+                port=parts.port or 3306,
+                user=unquote(parts.username or ""),
+                password=unquote(parts.password or ""),
+                database=parts.path.lstrip("/"),
+                charset="utf8mb4",
+                conv=dict(pymysql.converters.encoders),
+                init_command="SET time_zone = '+00:00'",
+            )
+        ) as connection:
+            yield MysqlSnapshot(connection)
     else:
         raise UnknownStore(f"no driver for {scheme or url}")
 
@@ -160,6 +179,89 @@ class SqliteSnapshot:
         """All rows, in no order."""
         listed = ", ".join(map(_quote, columns)) if columns else "NULL"
         yield from self._file.execute(f"SELECT {listed} FROM {_quote(table.name)}")
+
+
+_PLAIN_TYPES = {
+    **dict.fromkeys(("tinyint", "smallint", "mediumint", "int", "bigint", "year"), "bigint"),
+    **dict.fromkeys(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"), "bytea"),
+    "decimal": "numeric",
+    "double": "double precision",
+    "float": "real",
+    "date": "date",
+    "time": "time without time zone",
+    "datetime": "timestamp without time zone",
+    "timestamp": "timestamp with time zone",
+    "json": "jsonb",
+}
+_KINDS = {"timestamptz": "timestamp with time zone", "decimal": "numeric", "uuid": "uuid", "json": "json"}
+
+
+class MysqlSnapshot:
+    """A database of MariaDB or MySQL; cells are the text that the server writes, bytes or None, and types
+    are PostgreSQL's names of what is declared, or of what a column's comment says."""
+
+    system = "mysql"
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._ask("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        self._ask("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+    def tables(self) -> list[Table]:
+        """All tables but Syncline's."""
+        names = self._ask(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
+            " AND table_type = 'BASE TABLE' AND left(table_name, 10) <> '_syncline_' ORDER BY table_name"
+        )
+        return [self._table(name) for (name,) in names]
+
+    def _table(self, name: str) -> Table:
+        told = self._connection.escape(name)
+        columns = tuple(
+            Column(column, _plain_type(base, text, comment), "GENERATED" in extra and "DEFAULT" not in extra)
+            for column, base, text, comment, extra in self._ask(
+                "SELECT column_name, data_type, column_type, column_comment, extra"
+                f" FROM information_schema.columns WHERE table_schema = database() AND table_name = {told}"
+                " ORDER BY ordinal_position"
+            )
+        )
+        key = self._ask(
+            "SELECT column_name FROM information_schema.statistics WHERE table_schema = database()"
+            f" AND table_name = {told} AND index_name = 'PRIMARY' ORDER BY seq_in_index"
+        )
+        return Table(name, (name,), columns, tuple(column for (column,) in key))
+
+    def rows(self, table: Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+        """All rows, in no order."""
+        types = {column.name: column.type for column in table.columns}
+        floats = {name for name in columns if types[name] == "real"}  # whose text has six digits only
+        listed = ", ".join(f"{_ticked(name)}{' * 1e0' if name in floats else ''}" for name in columns)
+        flags = [types[name] == "boolean" for name in columns]
+        with self._connection.cursor(SSCursor) as cursor:
+            cursor.execute(f"SELECT {listed or 'NULL'} FROM {_ticked(table.name)}")
+            for row in cursor:
+                yield tuple(
+                    int(cell) if flag and cell is not None else cell
+                    for flag, cell in zip(flags, row, strict=True)
+                )
+
+
+def _plain_type(base: str, text: str, comment: str) -> str:
+    if comment.startswith("syncline:"):
+        kind = json.loads(comment.removeprefix("syncline:"))["kind"]
+        return _KINDS.get(kind, "bytea" if kind == "bytes" else "text")
+    if re.match(r"tinyint\(1\)$", text):
+        return "boolean"
+    return _PLAIN_TYPES.get(base, "text")
+
+
+def _ticked(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _quote(name: str) -> str:

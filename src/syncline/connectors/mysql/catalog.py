@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ EXACT = {"utf8mb4_nopad_bin", "utf8mb4_0900_bin", "ascii_bin"}
 """Collations that tell any two texts apart; of ascii only values of one length are written."""
 
 _NOT_OURS = f"NOT LIKE '{PREFIX.replace('_', '!_')}%' ESCAPE '!'"
+_LITERAL = re.compile(r"(?:_utf8mb[34])?'((?:[^'\\]|''|\\.)*)'", re.DOTALL)
+_NUMBERS = {"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double"}
 _KEYED = "create it with a PRIMARY KEY"
 
 
@@ -117,13 +120,17 @@ def _columns(session: Session, names: str) -> dict[str, list[tuple[Column, Decla
 
 
 def _default(session: Session, default: str | None, extra: str, told: Declared) -> str | None:
-    """The default as SQL: MariaDB tells it so, MySQL without quotes."""
+    """The default as SQL. MariaDB tells it so; MySQL tells a constant without its quotes, and an expression
+    with each of its quotes behind a backslash."""
     if default is None or default == "NULL":
         return None
-    if session.server.mariadb or "DEFAULT_GENERATED" in extra.upper() or default.startswith("b'"):
-        return default
-    number = told.base in ("tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double")
-    return default if number else literal(default)
+    if not session.server.mariadb and "DEFAULT_GENERATED" in extra.upper():
+        default = re.sub(r"\\(.)", r"\1", default, flags=re.DOTALL)
+    elif not session.server.mariadb and not default.startswith("b'"):
+        return default if told.base in _NUMBERS else literal(default)
+    found = _LITERAL.fullmatch(default)
+    value = re.sub(r"\\(.)|'(')", r"\1\2", found[1], flags=re.DOTALL) if found else "\\"
+    return default if "\\" in value else literal(value)
 
 
 def _indexes(session: Session, names: str) -> dict[str, dict[str, list[tuple[Any, ...]]]]:

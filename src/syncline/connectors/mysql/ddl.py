@@ -89,7 +89,8 @@ def default_of(schema: Schema, column: Column, room: int = 0) -> str:
     if not text or column.identity or column.generated:
         return ""
     if schema.system == SYSTEM:
-        return text if not text.startswith(("'",)) or not _is_long(schema, column, room) else f"({text})"
+        plain = _NOW.match(text) or _NUMBER.match(text) or _STRING.match(text)
+        return text if plain and not _is_long(schema, column, room) else f"({text})"
     if kind is Kind.BOOL:
         return {"true": "1", "false": "0", "1": "1", "0": "0"}.get(text.lower(), "")
     if kind in INTEGERS | _FLOATS | {Kind.DECIMAL} and (match := _NUMBER.match(text)):
