@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from syncline.connectors.mysql import types as mysql
 from syncline.connectors.postgres import types as postgres
 from syncline.connectors.sqlite import declared as sqlite
-from syncline.model import Kind, Type
+from syncline.model import Column, Kind, Type
 
 PAGE = Path(__file__).parents[2] / "docs" / "types.md"
 
@@ -30,13 +31,18 @@ _FORMS = {
     Kind.OPAQUE: "its own system's text",
 }
 
+_NO_SIGN = "SQLite: NaN (it would store NULL) and -0.0 (it would store 0.0)"
+_NO_FLOAT = f"{_NO_SIGN}; MySQL: NaN and infinities; MariaDB: these and -0.0"
+
 _REFUSED = {
-    Kind.FLOAT32: "SQLite: NaN (it would store NULL) and -0.0 (it would store 0.0)",
-    Kind.FLOAT64: "SQLite: NaN (it would store NULL) and -0.0 (it would store 0.0)",
+    Kind.FLOAT32: _NO_FLOAT,
+    Kind.FLOAT64: _NO_FLOAT,
     Kind.TEXT: "PostgreSQL: U+0000, which it has no form for",
-    Kind.DECIMAL: "PostgreSQL: beyond 131,072 digits before or 16,383 behind the point; infinity before 14",
-    Kind.DATE: "PostgreSQL: days that are none, beyond 5874897, before 4714-11-24 BC",
-    Kind.TIMESTAMP: "PostgreSQL: moments that are none, beyond 294276, before 4714-11-24 BC",
+    Kind.DECIMAL: "PostgreSQL: beyond 131,072 digits before or 16,383 behind the point; infinity before 14; "
+    "MySQL: NaN, where it is declared with up to 65 digits",
+    Kind.DATE: "PostgreSQL: days that are none, beyond 5874897, before 4714-11-24 BC; "
+    "MySQL: BC, beyond 9999, infinity",
+    Kind.TIMESTAMP: "PostgreSQL: moments that are none, beyond 294276, before 4714-11-24 BC; MySQL: as date",
     Kind.TIMESTAMPTZ: "as timestamp",
     Kind.JSON: "PostgreSQL: text that is no JSON, and JSON in a key",
     Kind.ENUM: "PostgreSQL: a label that the target's type lacks",
@@ -48,17 +54,24 @@ _REFUSED = {
 def table() -> str:
     """The lines of the table."""
     lines = [
-        "| canonical type | travels in Arrow as | in PostgreSQL | in SQLite, declared | refused |",
-        "|---|---|---|---|---|",
+        "| canonical type | travels in Arrow as | in PostgreSQL | in MariaDB and MySQL |"
+        " in SQLite, declared | refused |",
+        "|---|---|---|---|---|---|",
     ]
     for kind in Kind:
         shown = _SHOWN.get(kind, Type(kind))
         form = f": {_FORMS[kind]}" if kind in _FORMS else ""
         lines.append(
-            f"| {shown} | {shown.arrow}{form} | `{postgres.native(shown)}` | `{sqlite.declare(shown)}` |"
-            f" {_REFUSED.get(kind, '')} |"
+            f"| {shown} | {shown.arrow}{form} | `{postgres.native(shown)}` |"
+            f" {_in_mysql(shown)} | `{sqlite.declare(shown)}` | {_REFUSED.get(kind, '')} |"
         )
     return "\n".join(lines)
+
+
+def _in_mysql(shown: Type) -> str:
+    """What a column is declared as, and whether its comment names the canonical type."""
+    text = mysql.definition(Column("c", shown), "postgres", 0, "", ())
+    return f"`{mysql.declare(shown, 'postgres')}`" + (", with a comment" if " COMMENT " in text else "")
 
 
 def page(before: str) -> str:

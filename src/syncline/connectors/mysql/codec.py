@@ -16,7 +16,7 @@ from ...errors import NeedsOperator, Unfit
 from ...model import Column, Kind, Refusal, Rows, Schema
 from ...model.types import INTEGERS
 from .text import quote
-from .types import is_bits, is_hex
+from .types import is_bits, is_hex, is_year
 
 _DAY = r"(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))"
 _CLOCK = r"(([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?)"
@@ -121,6 +121,8 @@ def _encode(schema: Schema, column: Column, cells: pa.Array) -> pa.Array:
         _refuse(schema, column, cells, pc.match_substring_regex(cells, _FORMS[kind]))
         if kind is Kind.TIMESTAMPTZ:
             return pc.replace_substring_regex(cells, r"\+00$", "")
+    elif is_year(column.type):
+        return pc.if_else(pc.equal(cells, 0), "0000", pc.cast(cells, pa.string()))  # '0' is 2000
     elif kind in INTEGERS and cells.type == pa.int64() and kind in _RANGES:
         low, high = _RANGES[kind]
         _refuse(schema, column, cells, pc.and_(pc.greater_equal(cells, low), pc.less_equal(cells, high)))

@@ -11,7 +11,7 @@ from .catalog import EXACT, Described
 from .connection import Server
 from .ddl import NAME_CHARACTERS
 from .store import place
-from .types import SYSTEM, Declared, declare
+from .types import SYSTEM, Declared, base_of, declare
 
 MARIADB_ONLY = {"uuid", "inet4", "inet6"}
 MYSQL_ONLY = {"vector", "geomcollection", "json"}
@@ -25,7 +25,7 @@ def refusals(schema: Schema, server: Server) -> list[str]:
     if len(name) > NAME_CHARACTERS:
         found.append(f"its name {name} is longer than {NAME_CHARACTERS} characters")
     for column in schema.stored:
-        base = declare(column.type, schema.system).split("(")[0]
+        base = base_of(declare(column.type, schema.system))
         foreign = MYSQL_ONLY if server.mariadb else MARIADB_ONLY
         if not base or (column.type.system == SYSTEM and base in foreign - {"json"}):
             found.append(

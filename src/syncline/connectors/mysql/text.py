@@ -46,9 +46,8 @@ def literals(array: pa.Array, type: Type, number: bool = False) -> pa.Array:
     if type.kind is Kind.BOOL:
         texts = pc.cast(pc.if_else(array, "1", "0"), pa.binary())
     elif type.kind in (Kind.FLOAT32, Kind.FLOAT64):
-        # With an exponent it is a double, which a decimal of the same digits is not quite.
-        texts = pc.cast(pc.binary_join_element_wise(_floats(array), "e0", ""), pa.binary())
-        texts = pc.replace_substring_regex(pc.cast(texts, pa.string()), r"(e[+-]?\d+)e0$", r"\1")
+        # A number without quotes is a decimal, and has no -0.0.
+        texts = pc.binary_join_element_wise("'", _floats(array), "'", "")
     elif array.type in (pa.int64(), pa.uint64()):
         texts = pc.cast(array, pa.string())
     elif type.kind is Kind.DECIMAL and number:

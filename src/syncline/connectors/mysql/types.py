@@ -136,12 +136,17 @@ def declared(base: str, column: str, charset: str, collation: str, comment: str)
 
 def is_hex(type: Type) -> bool:
     """Whether cells are the server's own bytes as hexadecimal digits: geometry, its SRID first."""
-    return type.kind is Kind.OPAQUE and type.system == SYSTEM and type.name.split(" ")[0] in _GEOMETRY
+    return type.kind is Kind.OPAQUE and type.system == SYSTEM and base_of(type.name) in _GEOMETRY
 
 
 def is_bits(type: Type) -> bool:
     """Whether the column is of bits, whose text is no number."""
     return type.system == SYSTEM and type.name.startswith("bit(")
+
+
+def is_year(type: Type) -> bool:
+    """Whether the column is of years."""
+    return type.system == SYSTEM and type.name.startswith("year")
 
 
 def canonical(of: Declared, exact: Collection[str]) -> Type:
@@ -220,9 +225,14 @@ def declare(type: Type, system: str, room: int = 0) -> str:
     return f"varchar({length})" if length is not None and length <= LONGEST else "longtext"
 
 
+def base_of(declared: str) -> str:
+    """The first word of a declared type."""
+    return re.split(r"[ (]", declared, maxsplit=1)[0]
+
+
 def is_text(declared: str) -> bool:
     """Whether a declared type holds text, and so needs a collation."""
-    return declared.split("(")[0] in _TEXTS
+    return base_of(declared) in _TEXTS
 
 
 def definition(column: Column, system: str, room: int, exact: str, known: Collection[str]) -> str:
@@ -233,11 +243,11 @@ def definition(column: Column, system: str, room: int, exact: str, known: Collec
     text = base
     if own and own[1] in known:
         text = column.type.name
-    elif is_text(base) or base.split("(")[0] in ("enum", "set"):
+    elif is_text(base) or base_of(base) in ("enum", "set"):
         charset = "ascii COLLATE ascii_bin" if base == "char(36)" else f"utf8mb4 COLLATE {exact}"
         text = f"{base} CHARACTER SET {charset}"
     said = _said(column.type, system)
-    there = Declared(base.split("(")[0], base, "utf8mb4" if is_text(base) else "", exact)
+    there = Declared(base_of(base), base, "utf8mb4" if is_text(base) else "", exact)
     if not (said.system == SYSTEM and said.name) and _meaning(there) != said:
         comment = COMMENT + orjson.dumps(said.to_json()).decode()
         text += " COMMENT '" + comment.replace("\\", "\\\\").replace("'", "''") + "'"

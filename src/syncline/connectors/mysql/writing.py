@@ -79,7 +79,7 @@ def _load_data(session: Session, table: Table, rows: Rows) -> None:
     )
     if settings:
         statement += f" SET {', '.join(settings)}"
-    encoded = Rows.of(rows.columns, encode(schema, rows))
+    encoded = Rows.of(rows.columns, _encoded(session, table, rows))
     types = [column.type for column in columns]
 
     def parts() -> Iterator[memoryview]:
@@ -122,7 +122,7 @@ def _insert(session: Session, table: Table, rows: Rows, head: str, tail: str) ->
     columns = [table.schema.column(name) for name in rows.columns]
     numbers = [table.declared(column.name).base == "decimal" for column in columns]
     _refuse_no_numbers(table, rows, numbers)
-    written = tuples(encode(table.schema, rows), [column.type for column in columns], numbers)
+    written = tuples(_encoded(session, table, rows), [column.type for column in columns], numbers)
     before, after = head.encode(), tail.encode()
     room = min(STATEMENT_BYTES, session.server.cut - len(before) - len(after))
     for piece in pieces(written, room, ROWS_AT_ONCE):
@@ -137,6 +137,20 @@ def _insert(session: Session, table: Table, rows: Rows, head: str, tail: str) ->
         refuse_warned(session, table)
 
 
+def _encoded(session: Session, table: Table, rows: Rows) -> list[pa.Array]:
+    """The cells to write. MariaDB would store 0.0 for -0.0 without a word."""
+    for name, array in zip(rows.columns, rows.arrays, strict=True):
+        signed = session.server.mariadb and pa.types.is_floating(array.type)
+        if signed and pc.any(pc.equal(pc.cast(array, pa.string()), "-0")).as_py():
+            raise _unfit(table, f"column {name} has -0.0, which MariaDB stores as 0.0")
+    return encode(table.schema, rows)
+
+
+def _unfit(table: Table, why: str) -> Unfit:
+    remedy = "change the value at the source, or keep the column as text with --store"
+    return Unfit("write to", f"table {table.schema.table}", why, remedy)
+
+
 def _refuse_no_numbers(table: Table, rows: Rows, numbers: Sequence[bool]) -> None:
     for name, array, number in zip(rows.columns, rows.arrays, numbers, strict=True):
         if not number:
@@ -144,12 +158,7 @@ def _refuse_no_numbers(table: Table, rows: Rows, numbers: Sequence[bool]) -> Non
         fits = pc.fill_null(pc.match_substring_regex(array, r"^-?\d+(\.\d+)?$"), True)
         if pc.all(fits).as_py() is False:
             shown = pc.filter(array, pc.invert(fits))[0].as_py()
-            raise Unfit(
-                "write to",
-                f"table {table.schema.table}",
-                f"column {name} has {shown}, which the target has no exact form for",
-                "change the value at the source, or keep the column as text with --store",
-            )
+            raise _unfit(table, f"column {name} has {shown}, which the target has no exact form for")
 
 
 def refuse_warned(session: Session, table: Table) -> None:
