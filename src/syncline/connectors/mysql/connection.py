@@ -21,7 +21,7 @@ import pymysql
 from pymysql.constants import CLIENT, COMMAND
 from pymysql.cursors import SSCursor
 
-from ...errors import NeedsOperator, Refused, SynclineError, Transient, Unfit
+from ...errors import Corruption, NeedsOperator, Refused, SynclineError, Transient, Unfit
 
 Row = tuple[bytes | None, ...]
 
@@ -45,7 +45,7 @@ MODE: Final = "STRICT_ALL_TABLES,STRICT_TRANS_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_EN
 
 SETTINGS: Final = (
     f"SET sql_mode = '{MODE}', time_zone = '+00:00', character_set_results = utf8mb4,"
-    " foreign_key_checks = 0, unique_checks = 1, sql_notes = 1, max_error_count = 64,"
+    " foreign_key_checks = 0, unique_checks = 1, sql_notes = 1,"
     f" lock_wait_timeout = {LOCK_SECONDS}, innodb_lock_wait_timeout = {LOCK_SECONDS},"
     " wait_timeout = 28800, net_read_timeout = 600, net_write_timeout = 86400,"
     " sql_auto_is_null = 0, sql_safe_updates = 0, sql_select_limit = DEFAULT, autocommit = 1"
@@ -302,8 +302,6 @@ class Sessions:
         try:
             yield self.session
         except (pymysql.err.Error, OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "cryptography" not in str(error):
-                raise
             if self._interrupted.is_set():
                 raise Transient(operation, subject, "it was interrupted") from None
             raise translated(error, operation, subject, self.address) from None
@@ -366,6 +364,8 @@ def translated(error: Exception, operation: str, subject: str, address: Address)
     number, told = _number_of(error), _told(error)
     if isinstance(error, OSError) or number in _TRANSIENT:
         return Transient(operation, subject, told)
+    if isinstance(error, RuntimeError) and "LOAD_LOCAL" in told:
+        return Corruption(operation, subject, "the server asked for a file that nobody offered")
     if isinstance(error, RuntimeError):
         return Refused(
             "connect to",

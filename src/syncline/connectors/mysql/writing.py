@@ -19,7 +19,7 @@ import pymysql
 
 from ...errors import NeedsOperator, Unfit
 from ...model import Column, Index, Kind, Rows, Schema
-from .catalog import PREFIX, Described
+from .catalog import EXACT, PREFIX, Described
 from .codec import decode, encode, selected
 from .connection import Session, number_of, raise_unfit
 from .store import key_conditions
@@ -30,8 +30,6 @@ ROWS_AT_ONCE = 1000
 STATEMENT_BYTES = 4 << 20
 PIECE_BYTES = 1 << 20
 DUPLICATE = 1062
-_DEPRECATED = {1287, 1681}
-"""Warnings about the statement and not about its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +86,7 @@ def _load_data(session: Session, table: Table, rows: Rows) -> None:
 
     added, warned = session.load(statement, parts())
     if warned or added != rows.count:
-        found = [warning for warning in session.warnings() if warning[0] not in _DEPRECATED]
-        if found or added != rows.count:
-            raise_unfit(found, f"table {schema.table}")
+        raise_unfit(session.warnings(), f"table {schema.table}")
 
 
 def _read_as(session: Session, told: Declared, column: Column, variable: str) -> str:
@@ -110,9 +106,11 @@ def upsert(session: Session, table: Table, rows: Rows) -> Rows:
     for part in by_unsent(rows):
         whole = set(part.columns) == set(table.schema.names)
         if whole and not table.uniques:
-            sets = ", ".join(f"{quote(name)} = VALUES({quote(name)})" for name in part.columns)
+            # What MariaDB knows alone, MySQL calls deprecated, with a warning a column.
+            given, end = ("VALUES({})", "") if session.server.mariadb else ("s.{}", " AS s")
+            sets = ", ".join(f"{quote(name)} = {given.format(quote(name))}" for name in part.columns)
             head = f"INSERT INTO {quote(table.name)} ({quoted(part.columns)}) VALUES "
-            _insert(session, table, part, head, f" ON DUPLICATE KEY UPDATE {sets}")
+            _insert(session, table, part, head, f"{end} ON DUPLICATE KEY UPDATE {sets}")
         else:
             missing.append(_upsert_staged(session, table, part, whole=whole))
     return Rows.concat([decode(table.schema, table.schema.key_columns, []), *missing])
@@ -163,11 +161,8 @@ def _refuse_no_numbers(table: Table, rows: Rows, numbers: Sequence[bool]) -> Non
 
 def refuse_warned(session: Session, table: Table) -> None:
     """Unfit when the last statement changed a value that it wrote."""
-    if not session.warned:
-        return
-    found = [warning for warning in session.warnings() if warning[0] not in _DEPRECATED]
-    if found:
-        raise_unfit(found, f"table {table.schema.table}")
+    if session.warned:
+        raise_unfit(session.warnings(), f"table {table.schema.table}")
 
 
 def _upsert_staged(session: Session, table: Table, rows: Rows, *, whole: bool) -> Rows:
@@ -181,10 +176,10 @@ def _upsert_staged(session: Session, table: Table, rows: Rows, *, whole: bool) -
         names = ", ".join(selected(column, "s.") for column in table.schema.key_columns)
         missing = decode(table.schema, table.schema.key_columns, session.raw(f"SELECT {names} {absent}"))
     names = quoted(rows.columns)
-    sets = ", ".join(f"t.{quote(name)} = s.{quote(name)}" for name in rows.columns)
+    sets = ", ".join(f"t.{quote(name)} = s.{quote(name)}" for name in _settable(table, rows))
     update = f"UPDATE {quote(table.name)} AS t JOIN {quote(stage)} AS s ON {on} SET {sets}"
     insert = f"INSERT INTO {quote(table.name)} ({names}) SELECT {quoted(rows.columns, 's.')} {absent}"
-    statements = [update, insert] if whole else [update]
+    statements = [update] * bool(sets) + [insert] * whole
     try:
         session.run("SAVEPOINT staged")
         _write(session, table, statements)
@@ -197,6 +192,17 @@ def _upsert_staged(session: Session, table: Table, rows: Rows, *, whole: bool) -
         _write(session, table, statements)
     session.run(f"DROP TEMPORARY TABLE {quote(stage)}")
     return missing
+
+
+def _settable(table: Table, rows: Rows) -> list[str]:
+    """The columns that an update sets: of the key those alone in which equal values may be spelt in several
+    ways, as a join whose own columns are set takes a detour through a table on disk."""
+    key = {name for name in table.schema.key if not _is_respelt(table.declared(name))}
+    return [name for name in rows.columns if name not in key]
+
+
+def _is_respelt(told: Declared) -> bool:
+    return bool(told.charset) and told.collation not in EXACT
 
 
 def _write(session: Session, table: Table, statements: Sequence[str]) -> None:
