@@ -6,7 +6,7 @@ errors, PyMySQL and pyarrow; nothing of another room.
     connection  the URL, sessions and their settings, what an error of the server means
     text        names, literals and cells as the server's SQL and LOAD DATA read them
     types       what a column's type means, and what is declared for a canonical type
-    codec       the server's text of cells to Arrow
+    cells       cells between the server's text and Arrow
     catalog     tables, columns, keys, indexes and foreign keys as schemas
     store       reading: spans, rows by key, digests
     ddl         the statements that make tables, indexes and foreign keys

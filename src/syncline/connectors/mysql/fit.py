@@ -89,7 +89,7 @@ def _tells_apart(told: Declared, needed: Type) -> bool:
 
 def _holds(told: Declared, have: Type, need: Type, system: str) -> bool:
     """Whether every value of a column comes back as it was, or is refused loudly."""
-    if need.system == SYSTEM and need.name and need.name in (told.spelled, told.column):
+    if need.system == SYSTEM and declare(need, system) == told.column:
         return True
     if told.base in ("enum", "set", "bit", "binary"):
         return (

@@ -20,7 +20,7 @@ import pymysql
 from ...errors import NeedsOperator, Unfit
 from ...model import Column, Index, Kind, Rows, Schema
 from .catalog import EXACT, PREFIX, Described
-from .codec import decode, encode, selected
+from .cells import decode, encode, selected
 from .connection import Session, number_of, raise_unfit
 from .store import key_conditions
 from .text import lines, pieces, quote, quoted, tuples
