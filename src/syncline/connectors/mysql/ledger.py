@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
+import pymysql
 
 from ...connector import Claim
 from ...errors import Corruption, Superseded
@@ -35,7 +36,7 @@ from ...model import (
     TableState,
 )
 from .catalog import PREFIX
-from .connection import Session
+from .connection import Session, number_of
 from .text import literal
 
 STREAMS = f"{PREFIX}streams"
@@ -48,6 +49,7 @@ _KEPT = (TABLES, SPANS, PARKED, ASKED)
 """What is kept of tables, by stream and tbl."""
 
 _ROWS_AT_ONCE = 500
+_NO_TABLE = 1146
 _NAMES = "stream VARCHAR(128) NOT NULL, tbl VARCHAR(512) NOT NULL"
 _MADE = {
     STREAMS: "stream VARCHAR(128) PRIMARY KEY, fence BIGINT NOT NULL, position LONGTEXT, source LONGTEXT,"
@@ -139,7 +141,12 @@ def hold(session: Session, claim: Claim, *, alone: bool) -> Position | None:
     this claim's (Promise 2)."""
     lock = "FOR UPDATE" if alone else "LOCK IN SHARE MODE"
     query = f"SELECT fence, position FROM {STREAMS} WHERE stream = {literal(claim.stream)} {lock}"
-    found = session.rows(query) if exists(session) else []
+    try:
+        found = session.rows(query)
+    except pymysql.err.ProgrammingError as error:
+        if number_of(error) != _NO_TABLE:
+            raise
+        found = []
     if not found or int(found[0][0]) != claim.fence:
         held = f"another worker holds fence {found[0][0]}" if found else "the stream is gone"
         raise Superseded(
