@@ -65,7 +65,8 @@ class Address:
         self.user = unquote(parts.username or "")
         self._password = unquote(parts.password or "")
         self.database = unquote(parts.path.lstrip("/"))
-        if parts.scheme.partition("+")[0] not in ("mysql", "mariadb"):
+        self._scheme = parts.scheme.partition("+")[0]
+        if self._scheme not in ("mysql", "mariadb"):
             raise _bad_url("it is not a URL of MySQL or MariaDB", "")
         if not self.database:
             raise _bad_url("it names no database", self.name)
@@ -89,7 +90,7 @@ class Address:
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port != 3306 else ""
-        return f"mysql://{user}{host}{port}/{self.database}"
+        return f"{self._scheme}://{user}{host}{port}/{self.database}"
 
     @property
     def is_local(self) -> bool:
