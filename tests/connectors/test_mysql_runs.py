@@ -14,6 +14,7 @@ import psycopg
 import pymysql
 import pytest
 
+from tests import mysql_family
 from tests.cli.command import start, syncline
 from tests.conftest import Databases
 from tests.oracle import compare
@@ -200,3 +201,34 @@ def test_what_does_not_fit_is_parked_with_the_servers_reason(shop: str, target: 
     assert "Data too long for column 'email'" in reasons["[8]"]
     differences = compare(shop, target)
     assert sorted(found.key for found in differences) == [("5",), ("6",), ("7",), ("8",)]
+
+
+def test_new_columns_and_truncates_are_followed(shop: str, target: str) -> None:
+    with Following(shop, target) as run:
+        wait_for(lambda: len(tables_of(target)) > 3 and equal(shop, target), "the copy", 60)
+        with psycopg.connect(shop, autocommit=True) as connection:
+            connection.execute("ALTER TABLE customers ADD COLUMN grade int NOT NULL DEFAULT 7")
+            connection.execute("INSERT INTO customers (email, grade) VALUES ('after', 9)")
+            connection.execute("TRUNCATE notes")
+            connection.execute("INSERT INTO notes VALUES ('en', 1, 'again')")
+        wait_for(lambda: equal(shop, target), "equality", 60)
+        assert run.error is None
+    assert rows_of(target, "SELECT count(DISTINCT grade) FROM customers") == [(2,)]
+    references = "SELECT count(*) FROM information_schema.referential_constraints WHERE constraint_schema = "
+    assert rows_of(target, references + "database()") == [(1,)]
+
+
+def test_replaced_tables_are_built_beside_and_swapped_in(shop: str, target: str) -> None:
+    mysql_family.run(
+        target,
+        "CREATE TABLE customers (id BIGINT PRIMARY KEY, other INT)",
+        "CREATE TABLE orders (id INT PRIMARY KEY, customer BIGINT REFERENCES customers (id))",
+        "CREATE TABLE mine (id INT PRIMARY KEY, customer BIGINT,"
+        " FOREIGN KEY (customer) REFERENCES customers (id))",
+        "INSERT INTO customers VALUES (1, 1)",
+        "INSERT INTO mine VALUES (1, 1)",
+    )
+    outcome = syncline("sync", shop, target, "--replace")
+    assert outcome.code == 0, outcome
+    assert [str(found) for found in compare(shop, target) if found.table != "mine"] == []
+    assert tables_of(target) == ["customers", "mine", "notes", "orders"]
