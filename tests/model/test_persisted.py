@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 import orjson
 from hypothesis import given
 
-from syncline.model import Column, Identity, Mark, Schema, Span, TableName, Type
+from syncline.model import Column, Identity, Mark, Parked, Position, Schema, Span, TableName, Type
 from syncline.model.position import stream_name
 
 from . import strategies
@@ -57,6 +58,13 @@ def test_marks(value: Mark) -> None:
     assert "\n" not in text
     assert Mark.loads(text) == Mark.loads(text.encode()) == value
     assert json.loads(text)["v"] == 1
+
+
+def test_a_parked_key_keeps_what_json_has_no_form_for() -> None:
+    keys = [(1, "a", b"\0", 1.5, cell) for cell in (math.inf, -math.inf, math.nan, None, True)]
+    texts = [Parked(TableName("t"), key, "", Position("p")).dump_key() for key in keys]
+    assert len(set(texts)) == len(keys)
+    assert [Parked.load_key(text) for text in texts] == keys
 
 
 def test_the_persisted_forms_stay_as_they_are() -> None:

@@ -7,7 +7,7 @@ family only, where `MysqlStore.native` asks for cells as they are stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ from ...errors import NeedsOperator, Unfit
 from ...model import Column, Kind, Refusal, Rows, Schema
 from ...model.types import INTEGERS
 from .text import quote
-from .types import is_bits, is_hex, is_year
+from .types import Declared, is_bits, is_hex, is_year
 
 _DAY = r"(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))"
 _CLOCK = r"(([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?)"
@@ -107,14 +107,17 @@ def _ranged(texts: pa.Array, low: int, high: int) -> tuple[pa.Array, Sequence[in
     return pc.if_else(fits, numbers, pa.scalar(None, pa.int64())), bad
 
 
-def encode(schema: Schema, rows: Rows) -> list[pa.Array]:
-    """Rows as the cells that statements are written from: what the server would change without a word is
-    Unfit."""
-    return [_encode(schema, schema.column(name), rows.array(name)) for name in rows.columns]
+def encode(schema: Schema, rows: Rows, declared: Mapping[str, Declared]) -> list[pa.Array]:
+    """Rows as the cells that statements are written from: what the server would change without a word, or
+    read as a word of SQL, is Unfit. `declared` says what the columns are at the server."""
+    numbers = {name for name, told in declared.items() if told.base == "decimal"}
+    return [_encode(schema, schema.column(name), rows.array(name), numbers) for name in rows.columns]
 
 
-def _encode(schema: Schema, column: Column, cells: pa.Array) -> pa.Array:
+def _encode(schema: Schema, column: Column, cells: pa.Array, numbers: Collection[str]) -> pa.Array:
     kind = column.type.kind
+    if kind is Kind.DECIMAL and column.name in numbers:
+        _refuse(schema, column, cells, pc.match_substring_regex(cells, r"^-?\d+(\.\d+)?$"))
     if kind in (Kind.FLOAT32, Kind.FLOAT64):
         _refuse(schema, column, cells, pc.is_finite(cells))
     elif kind in _FORMS and kind is not Kind.BOOL:

@@ -215,7 +215,7 @@ class Session:
 
     def run(self, sql: str | bytes) -> int:
         """Run one statement; the rows that it changed or found."""
-        statement = sql.encode("utf-8", "surrogateescape") if isinstance(sql, str) else sql
+        statement = sql.encode() if isinstance(sql, str) else sql
         return int(self._db.query(statement))
 
     def raw(self, sql: str) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import Any
 import pymysql
 
 from ...connector import Capabilities
-from ...errors import Refused
+from ...errors import Refused, Unfit
 from ...model import (
     ARROW,
     CANONICAL,
@@ -143,7 +143,8 @@ class MysqlStore:
         names = ", ".join(selected(column) for column in schema.stored)
         found: list[Row] = []
         with self._mapped("read", f"table {schema.table}") as session:
-            for condition in self._conditions(session, schema, keys):
+            described = self._describe(session, place(schema.table).name)
+            for condition in key_conditions(described, schema, keys):
                 found += session.raw(f"SELECT {names} FROM {self._table(schema)} WHERE {condition}")
         return decode(schema, schema.stored, found)
 
@@ -195,41 +196,41 @@ class MysqlStore:
         self._described[name] = found
         return found
 
-    def _conditions(
-        self, session: Session, schema: Schema, keys: Rows, name: str | None = None
-    ) -> Iterator[str]:
-        """The conditions that together mean these keys."""
-        described = self._describe(session, name or place(schema.table).name)
-        yield from key_conditions(described, schema, keys)
-
     def _key_literals(self, schema: Schema, keys: Rows) -> list[tuple[str, ...]]:
         cells = [
             [cell.decode() for cell in literals(array, column.type, _is_decimal(column.type)).to_pylist()]
-            for array, column in zip(encode(schema, keys), schema.key_columns, strict=True)
+            for array, column in zip(encode(schema, keys, {}), schema.key_columns, strict=True)
         ]
         return list(zip(*cells, strict=True))
 
 
 def key_conditions(described: Described, schema: Schema, keys: Rows) -> Iterator[str]:
     """The conditions that together mean these keys in a table: lists of values, or of comparisons where the
-    key has several columns."""
+    key has several columns. A key that no row here can have is left out."""
     if not keys.count:
+        return
+    try:
+        arrays = encode(schema, keys.select(schema.key), described.declared)
+    except Unfit:
+        middle = keys.count // 2
+        for half in (range(middle), range(middle, keys.count)) if middle else ():
+            yield from key_conditions(described, schema, keys.take(half))
         return
     cells = [
         literals(array, column.type, described.declared[column.name].base == "decimal").to_pylist()
-        for array, column in zip(encode(schema, keys.select(schema.key)), schema.key_columns, strict=True)
+        for array, column in zip(arrays, schema.key_columns, strict=True)
     ]
     names = [_compared(schema, name) for name in schema.key]
     if len(names) == 1:
         for piece in pieces(cells[0], 1 << 20, _KEYS_AT_ONCE * 2):
-            yield f"{names[0]} IN ({b', '.join(piece).decode('utf-8', 'surrogateescape')})"
+            yield f"{names[0]} IN ({b', '.join(piece).decode()})"
         return
     rows = [
         b"(%s)" % b" AND ".join(b"%s = %s" % pair for pair in zip(map(str.encode, names), row, strict=True))
         for row in zip(*cells, strict=True)
     ]
     for piece in pieces(rows, 1 << 20, _KEYS_AT_ONCE):
-        yield b" OR ".join(piece).decode("utf-8", "surrogateescape")
+        yield b" OR ".join(piece).decode()
 
 
 def next_number(session: Session, table: str) -> int:

@@ -119,7 +119,6 @@ def upsert(session: Session, table: Table, rows: Rows) -> Rows:
 def _insert(session: Session, table: Table, rows: Rows, head: str, tail: str) -> None:
     columns = [table.schema.column(name) for name in rows.columns]
     numbers = [table.declared(column.name).base == "decimal" for column in columns]
-    _refuse_no_numbers(table, rows, numbers)
     written = tuples(_encoded(session, table, rows), [column.type for column in columns], numbers)
     before, after = head.encode(), tail.encode()
     room = min(STATEMENT_BYTES, session.server.cut - len(before) - len(after))
@@ -141,22 +140,12 @@ def _encoded(session: Session, table: Table, rows: Rows) -> list[pa.Array]:
         signed = session.server.mariadb and pa.types.is_floating(array.type)
         if signed and pc.any(pc.equal(pc.cast(array, pa.string()), "-0")).as_py():
             raise _unfit(table, f"column {name} has -0.0, which MariaDB stores as 0.0")
-    return encode(table.schema, rows)
+    return encode(table.schema, rows, table.described.declared)
 
 
 def _unfit(table: Table, why: str) -> Unfit:
     remedy = "change the value at the source, or keep the column as text with --store"
     return Unfit("write to", f"table {table.schema.table}", why, remedy)
-
-
-def _refuse_no_numbers(table: Table, rows: Rows, numbers: Sequence[bool]) -> None:
-    for name, array, number in zip(rows.columns, rows.arrays, numbers, strict=True):
-        if not number:
-            continue
-        fits = pc.fill_null(pc.match_substring_regex(array, r"^-?\d+(\.\d+)?$"), True)
-        if pc.all(fits).as_py() is False:
-            shown = pc.filter(array, pc.invert(fits))[0].as_py()
-            raise _unfit(table, f"column {name} has {shown}, which the target has no exact form for")
 
 
 def refuse_warned(session: Session, table: Table) -> None:
@@ -270,15 +259,8 @@ def _free_value(column: Column, told: Declared) -> str:
 
 
 def delete(session: Session, table: Table, keys: Rows) -> None:
-    """Delete by key. A key that no row here can have is none."""
-    try:
-        conditions = list(key_conditions(table.described, table.schema, keys))
-    except Unfit:
-        middle = keys.count // 2
-        for half in (range(middle), range(middle, keys.count)) if middle else ():
-            delete(session, table, keys.take(half))
-        return
-    for condition in conditions:
+    """Delete by key."""
+    for condition in key_conditions(table.described, table.schema, keys):
         session.run(f"DELETE FROM {quote(table.name)} WHERE {condition}")
 
 
