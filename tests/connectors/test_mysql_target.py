@@ -18,7 +18,7 @@ import pytest
 from services import Server, find
 from syncline.connector import Claim
 from syncline.connectors.mysql import connector, swap
-from syncline.connectors.mysql.connection import Address
+from syncline.connectors.mysql.session import Address
 from syncline.connectors.mysql.target import MysqlTarget
 from syncline.errors import Corruption, NeedsOperator, Refused, Transient, Unfit
 from syncline.model import (

@@ -3,7 +3,7 @@
 In: URLs `mysql://…` and `mariadb://…`. Out: stores of the contract. May import the contract, the model and
 errors, PyMySQL and pyarrow; nothing of another room.
 
-    connection  the URL, sessions and their settings, what an error of the server means
+    session     the URL, sessions and their settings, what an error of the server means
     text        names, literals and cells as the server's SQL and LOAD DATA read them
     types       what a column's type means, and what is declared for a canonical type
     cells       cells between the server's text and Arrow

@@ -24,7 +24,7 @@ from ...model import (
     TableState,
 )
 from . import ledger, writing
-from .connection import IDLE_SECONDS
+from .session import IDLE_SECONDS
 from .text import quote
 
 if TYPE_CHECKING:

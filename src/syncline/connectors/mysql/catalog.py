@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...model import Column, ForeignKey, Index, Schema, TableName
-from .connection import Session
+from .session import Session
 from .text import literal
 from .types import SYSTEM, Declared, canonical, declared
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from ...model import Column, ForeignKey, Index, Kind, Schema, TableName
 from ...model.types import INTEGERS
 from .catalog import PREFIX, Described
-from .connection import Server
+from .session import Server
 from .store import place
 from .text import quote, quoted
 from .types import SYSTEM, declare, definition, rooms

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from ...model import Column, Kind, Schema, Type
 from ...model.types import INTEGERS
 from .catalog import EXACT, Described
-from .connection import Server
 from .ddl import NAME_CHARACTERS
+from .session import Server
 from .store import place
 from .types import SYSTEM, Declared, base_of, declare
 

@@ -36,7 +36,7 @@ from ...model import (
     TableState,
 )
 from .catalog import PREFIX
-from .connection import Session, number_of
+from .session import Session, number_of
 from .text import literal
 
 STREAMS = f"{PREFIX}streams"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ...model import Problem, Schema, Severity
 from . import catalog, fit
-from .connection import Address, Session
+from .session import Address, Session
 from .store import place
 from .text import literal
 

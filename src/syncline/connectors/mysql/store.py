@@ -27,7 +27,7 @@ from ...model import (
 from . import catalog
 from .catalog import Described
 from .cells import decode, encode, selected
-from .connection import Address, Row, Session, Sessions
+from .session import Address, Row, Session, Sessions
 from .text import literal, literals, pieces, quote, quoted
 from .types import SYSTEM, as_stored, is_bits
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from ...model import Schema, TableState
 from . import ledger
-from .connection import Session
 from .ddl import aside_name, replaced_name
+from .session import Session
 from .store import place
 from .text import literal, quote, quoted
 

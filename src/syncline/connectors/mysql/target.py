@@ -13,7 +13,7 @@ from ...errors import Corruption, NeedsOperator, Refused, Transient
 from ...model import Key, Mark, Parked, Problem, Schema, SpanRecord, TableName, TableState
 from . import catalog, ddl, fit, ledger, problems, swap
 from .apply import MysqlApply
-from .connection import LOCK_SECONDS, Session, number_of
+from .session import LOCK_SECONDS, Session, number_of
 from .store import MysqlStore, next_number, place
 from .text import literal, quote
 from .writing import Table

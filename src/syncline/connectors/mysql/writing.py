@@ -21,7 +21,7 @@ from ...errors import NeedsOperator, Unfit
 from ...model import Column, Index, Kind, Rows, Schema
 from .catalog import EXACT, PREFIX, Described
 from .cells import decode, encode, selected
-from .connection import Session, number_of, raise_unfit
+from .session import Session, number_of, raise_unfit
 from .store import key_conditions
 from .text import lines, pieces, quote, quoted, tuples
 from .types import Declared, is_bits, is_hex
