@@ -471,3 +471,27 @@ def test_a_session_means_the_same_whatever_the_server_is_set_to(
         assert target.read_keys(schema, keys_from(schema, [(0,), (5,)])).tuples() == rows
     finally:
         run(url, f"SET GLOBAL sql_mode = '{before[0]}', GLOBAL time_zone = '{before[1]}'")
+
+
+def test_grants_for_many_databases_count(url: str) -> None:
+    database = url.rpartition("/")[2]
+    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE TEMPORARY TABLES"
+    pattern = database[:2].replace("_", "\\_") + "%"
+    run(url, "CREATE USER IF NOT EXISTS some@'127.0.0.1' IDENTIFIED BY 'x'")
+    run(url, f"GRANT {rights} ON `{pattern}`.* TO some@'127.0.0.1'")
+    target = MysqlTarget(url.partition("://")[0] + "://some:x@" + url.rpartition("@")[2])
+    try:
+        assert list(target.check(STREAM, [ITEMS], nbytes=None)) == []
+        target.claim(STREAM)
+        target.forget(STREAM)
+    finally:
+        target.close()
+        run(url, "DROP USER some@'127.0.0.1'")
+
+
+def test_a_uuid_fits_into_texts_that_are_long_enough(url: str, target: MysqlTarget) -> None:
+    column = Column("u", Type(Kind.UUID), nullable=False)
+    schema = Schema(TableName("t"), (column,), ("u",), "postgres")
+    for sort, fits in (("CHAR(36)", True), ("VARCHAR(40)", True), ("CHAR(32)", False)):
+        run(url, "DROP TABLE IF EXISTS t", f"CREATE TABLE t (u {sort} PRIMARY KEY)")
+        assert (target.mismatch(schema) == "") is fits

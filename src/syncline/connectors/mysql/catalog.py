@@ -164,28 +164,31 @@ def _index(name: str, parts: Sequence[tuple[Any, ...]]) -> Index:
 
 
 def _foreign_keys(session: Session, names: str) -> dict[str, list[ForeignKey]]:
-    found: dict[str, dict[str, list[tuple[Any, ...]]]] = defaultdict(lambda: defaultdict(list))
-    for row in session.rows(
-        "SELECT k.table_name, k.constraint_name, k.column_name, k.referenced_table_schema = database(),"
-        " k.referenced_table_schema, k.referenced_table_name, k.referenced_column_name, r.delete_rule,"
-        " r.update_rule FROM information_schema.key_column_usage AS k"
-        " JOIN information_schema.referential_constraints AS r ON r.constraint_schema = k.constraint_schema"
-        " AND r.constraint_name = k.constraint_name AND r.table_name = k.table_name"
-        " WHERE k.table_schema = database() AND k.referenced_table_name IS NOT NULL"
-        f" AND k.table_name {names} ORDER BY k.table_name, k.constraint_name, k.ordinal_position"
+    found: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
+    for table, name, *part in session.rows(
+        "SELECT table_name, constraint_name, column_name, referenced_column_name, referenced_table_name,"
+        " if(referenced_table_schema = database(), NULL, referenced_table_schema)"
+        " FROM information_schema.key_column_usage WHERE table_schema = database()"
+        f" AND referenced_table_name IS NOT NULL AND table_name {names}"
+        " ORDER BY table_name, constraint_name, ordinal_position"
     ):
-        found[row[0]][row[1]].append(row[2:])
-    return {
-        table: [
-            ForeignKey(
-                name,
-                tuple(part[0] for part in parts),
-                TableName(parts[0][3], None if parts[0][1] == "1" else parts[0][2]),
-                tuple(part[4] for part in parts),
-                on_delete=parts[0][5],
-                on_update=parts[0][6],
-            )
-            for name, parts in keys.items()
-        ]
-        for table, keys in found.items()
+        found[table, name].append(tuple(part))
+    if not found:
+        return {}
+    # Apart: MariaDB would look at all tables of all databases to join the two.
+    rules = {
+        (table, name): actions
+        for table, name, *actions in session.rows(
+            "SELECT table_name, constraint_name, delete_rule, update_rule"
+            " FROM information_schema.referential_constraints"
+            f" WHERE constraint_schema = database() AND table_name {names}"
+        )
     }
+    listed = defaultdict(list)
+    for (table, name), parts in found.items():
+        columns, others, parents, schemas = zip(*parts, strict=True)
+        actions = rules.get((table, name), ["NO ACTION"] * 2)
+        listed[table].append(
+            ForeignKey(name, columns, TableName(parents[0], schemas[0]), others, actions[0], actions[1])
+        )
+    return listed

@@ -1,6 +1,6 @@
 """Arrow columns from the server's text, exact or refused by name (Promise 3).
 
-The text is what the server writes under the settings of `connection`. A value that means nothing in its
+The text is what the server writes under the settings of `session`. A value that means nothing in its
 canonical type (a zero date, the 25th hour) makes its row a refused one; it travels between servers of this
 family only, where `MysqlStore.native` asks for cells as they are stored.
 """

@@ -81,7 +81,7 @@ def _is_keyed(there: Described, key: Collection[str]) -> bool:
 
 def _tells_apart(told: Declared, needed: Type) -> bool:
     """Whether two keys of the source are two here as well."""
-    if not told.charset or told.collation in EXACT:
+    if not told.charset or told.collation in EXACT or needed.kind is Kind.UUID:
         return True
     own = re.search(r" COLLATE (\w+)$", needed.name) if needed.system == SYSTEM else None
     return own is not None and own[1] == told.collation
@@ -95,6 +95,8 @@ def _holds(told: Declared, have: Type, need: Type, system: str) -> bool:
         return (
             have.kind is Kind.ENUM is need.kind and set(need.labels) <= set(have.labels) and system == SYSTEM
         )
+    if need.kind is Kind.UUID and have.kind is Kind.TEXT:
+        return told.length is None or told.length >= 36
     wide = have.kind is Kind.TEXT and told.base not in ("char", "set")
     if need.kind in INTEGERS or need.kind is Kind.BOOL:
         return have.kind in INTEGERS | {Kind.BOOL} and told.base != "year"

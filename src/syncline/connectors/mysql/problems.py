@@ -54,15 +54,22 @@ def _of_table(session: Session, schema: Schema) -> Iterator[Problem]:
 
 
 def _has(session: Session, right: str) -> bool:
-    """Whether the user has a right on this database, or on all."""
+    """Whether the user has a right on this database, or on all. Who has a role may have any."""
     database = session.value("SELECT database()") or ""
     for (grant,) in session.rows("SHOW GRANTS"):
         found = re.match(r"GRANT (.+?) ON (?:TABLE )?(\S+) TO ", grant)
         if found is None:
-            continue
-        on = found[2].replace("`", "").replace("\\", "")
-        if on not in ("*.*", f"{database}.*"):
+            return True
+        on = found[2].replace("`", "")
+        if on != "*.*" and not _matches(on.removesuffix(".*"), database):
             continue
         if "ALL PRIVILEGES" in found[1] or right in found[1].split(", "):
             return True
     return False
+
+
+def _matches(pattern: str, database: str) -> bool:
+    """Whether a grant's name of databases, with the wild cards of LIKE, means this one."""
+    signs = {"%": ".*", "_": "."}
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    return bool(re.fullmatch("".join(signs.get(part) or re.escape(part[-1]) for part in parts), database))

@@ -1,6 +1,6 @@
 """Names, literals and cells as the server's SQL and LOAD DATA read them.
 
-The sessions of `connection` have backslash escapes on and read statements as utf8mb4 (MySQL Reference
+The sessions of `session` have backslash escapes on and read statements as utf8mb4 (MySQL Reference
 Manual, "String Literals"; "LOAD DATA Statement").
 """
 
