@@ -495,3 +495,20 @@ def test_a_uuid_fits_into_texts_that_are_long_enough(url: str, target: MysqlTarg
     for sort, fits in (("CHAR(36)", True), ("VARCHAR(40)", True), ("CHAR(32)", False)):
         run(url, "DROP TABLE IF EXISTS t", f"CREATE TABLE t (u {sort} PRIMARY KEY)")
         assert (target.mismatch(schema) == "") is fits
+
+
+def test_defaults_of_another_system_mean_the_same(url: str, target: MysqlTarget) -> None:
+    columns = (
+        ID,
+        Column("at", Type(Kind.TIMESTAMPTZ), default="now()"),
+        Column("word", Type(Kind.TEXT), default="'it''s \\'::text"),
+        Column("price", Type(Kind.DECIMAL), default="1.10"),
+        Column("flag", Type(Kind.BOOL), default="true"),
+        Column("token", Type(Kind.UUID), default="gen_random_uuid()"),
+    )
+    schema = Schema(TableName("d"), columns, ("id",), "postgres")
+    assert target.omissions(schema, []) == ["the default of column token (gen_random_uuid()) is not made"]
+    target.prepare(schema, aside=False)
+    zone = "SET time_zone = '+05:45'"
+    row = "SELECT abs(timestampdiff(MINUTE, at, utc_timestamp())), word, price, flag, token FROM d"
+    assert run(url, zone, "INSERT INTO d (id) VALUES (1)", row) == [(0, "it's \\", "1.10", 1, None)]

@@ -43,17 +43,12 @@ def _short(name: str) -> str:
     return f"{name[: NAME_CHARACTERS - 13]}_{digest}"
 
 
-def carried(schema: Schema) -> tuple[Column, ...]:
-    """The columns that a made table has: a generated column's expression is told by no catalog as it was
-    written, so those are left out."""
-    return schema.stored
-
-
 def create_table(schema: Schema, name: str, server: Server, collations: Collection[str]) -> str:
-    """The table with its columns, NOT NULL, defaults, numbering and the primary key."""
+    """The table with its columns, NOT NULL, defaults, numbering and the primary key; without generated
+    columns, as no catalog tells their expressions as they were written."""
     room = rooms(schema)
     lines = []
-    for column in carried(schema):
+    for column in schema.stored:
         line = f"{quote(column.name)} {_placed(schema, column, room, server, collations)}"
         lines.append(line)
     lines.append(f"PRIMARY KEY ({quoted(schema.key)})")
@@ -99,7 +94,7 @@ def default_of(schema: Schema, column: Column, room: int = 0) -> str:
         written = match[1].replace("\\", "\\\\")
         return f"({written})" if _is_long(schema, column, room) else written
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ) and _NOW.match(text):
-        return "CURRENT_TIMESTAMP(6)"
+        return "CURRENT_TIMESTAMP(6)" if kind is Kind.TIMESTAMP else "(UTC_TIMESTAMP(6))"
     return ""
 
 
@@ -147,7 +142,7 @@ def add_foreign_key(schema: Schema, foreign: ForeignKey, taken: Collection[str])
 def omissions(schema: Schema, made: Collection[TableName]) -> Iterator[str]:
     """What is not made with the table, a sentence each; `made` are the tables that are or will be there."""
     room = rooms(schema)
-    names = {column.name for column in carried(schema)}
+    names = set(schema.names)
     for column in schema.columns:
         if column.generated:
             yield f"column {column.name}, which is generated, is not made"

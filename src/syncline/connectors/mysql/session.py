@@ -163,7 +163,6 @@ class Server:
     ends included. `loads`: rows may come by LOAD DATA LOCAL. `cut`: the largest statement in bytes."""
 
     mariadb: bool
-    version: tuple[int, ...]
     exact: str
     loads: bool
     cut: int
@@ -186,7 +185,6 @@ class Session:
         query = "SELECT version(), @@local_infile, @@max_allowed_packet"
         ((version, loads, cut),) = self.rows(query)
         mariadb = "mariadb" in version.lower()
-        numbers = version.partition("-")[0].split(".")
         # What the one has the other knows nothing of: limits for statements, and a cache of statistics.
         own = "max_statement_time = 0" if mariadb else "max_execution_time = 0"
         self.run(f"SET {own}")
@@ -194,8 +192,7 @@ class Session:
             self.run("SET information_schema_stats_expiry = 0")
         self.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         exact = "utf8mb4_nopad_bin" if mariadb else "utf8mb4_0900_bin"
-        known = tuple(int(number) for number in numbers if number.isdigit())
-        return Server(mariadb, known, exact, loads == "1", min(int(cut), 64 << 20) - 4096)
+        return Server(mariadb, exact, loads == "1", min(int(cut), 64 << 20) - 4096)
 
     @property
     def alive(self) -> bool:
@@ -355,14 +352,9 @@ _UNFIT: Final = {
 }
 
 
-def is_unfit(number: int) -> bool:
-    """Whether an error is about a row that the table cannot take."""
-    return number in _UNFIT
-
-
 def translated(error: Exception, operation: str, subject: str, address: Address) -> SynclineError:
     """A server's or PyMySQL's error as one of ours."""
-    number, told = _number_of(error), _told(error)
+    number, told = number_of(error), _told(error)
     if isinstance(error, OSError) or number in _TRANSIENT:
         return Transient(operation, subject, told)
     if isinstance(error, RuntimeError) and "LOAD_LOCAL" in told:
@@ -388,26 +380,22 @@ def translated(error: Exception, operation: str, subject: str, address: Address)
     return NeedsOperator(operation, subject, told)
 
 
-def _number_of(error: Exception) -> int:
-    if isinstance(error, pymysql.err.Error) and error.args and isinstance(error.args[0], int):
-        return int(error.args[0])
-    return 0
-
-
 def _told(error: Exception) -> str:
     if isinstance(error, pymysql.err.Error) and len(error.args) > 1:
         return str(error.args[1])
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
-def number_of(error: pymysql.err.Error) -> int:
-    """The server's number of an error, 0 where it has none."""
-    return _number_of(error)
+def number_of(error: Exception) -> int:
+    """The server's or PyMySQL's number of an error, 0 where it has none."""
+    if isinstance(error, pymysql.err.Error) and error.args and isinstance(error.args[0], int):
+        return int(error.args[0])
+    return 0
 
 
 def raise_unfit(warnings: Sequence[tuple[int, str]], subject: str) -> None:
     """LOAD DATA LOCAL makes warnings of errors: each of them is a row that is not what it was."""
-    told = next((text for number, text in warnings if is_unfit(number)), None)
+    told = next((text for number, text in warnings if number in _UNFIT), None)
     first = told or (warnings[0][1] if warnings else "the server warned of a row")
     remedy = "change the value at the source, or the table at the target"
     raise Unfit("load", subject, first, remedy)

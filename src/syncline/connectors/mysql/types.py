@@ -92,9 +92,8 @@ _GEOMETRY = {
 _TEXTS = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
 _BLOBS = {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
 _TIMED = {"time", "datetime", "timestamp"}
-_CARRIERS = {
-    *("longtext", "varchar", "char", "datetime", "longblob", "varbinary"),
-}
+_CARRIERS = {"longtext", "varchar", "char", "datetime", "longblob", "varbinary"}
+"""What a column is declared as whose comment may say what it is."""
 
 
 @dataclass(frozen=True, slots=True)
