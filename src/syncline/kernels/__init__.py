@@ -7,6 +7,7 @@ same results and the same errors. Compiled code checks every index, as Python do
 In: messages and numbers as lists, bytes and buffers. Out: buffers that Arrow arrays are made of. May import
 errors and the standard library only.
 
+    binjson      MySQL's binary JSON to its text
     binlog       row events of the log of MySQL and MariaDB to columns
     pgoutput     row messages of PostgreSQL's log to columns
     fold         several changes of a key to one
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-KERNELS: Final = ("binlog", "fold", "pgoutput")
+KERNELS: Final = ("binjson", "binlog", "fold", "pgoutput")
 
 FORCED: Final = "SYNCLINE_KERNELS"
 """The environment variable that, set to `python`, leaves what is compiled aside."""
@@ -40,7 +41,9 @@ def uncompiled(name: str) -> ModuleType:
 if os.environ.get(FORCED) == "python":
     sys.modules.update({f"{__name__}.{name}": uncompiled(name) for name in KERNELS})
 
-from . import binlog, fold, pgoutput  # noqa: E402
+from . import binjson, binlog, fold, pgoutput  # noqa: E402
 
-COMPILED: Final = not any(str(kernel.__file__).endswith(".py") for kernel in (binlog, fold, pgoutput))
+COMPILED: Final = not any(
+    str(kernel.__file__).endswith(".py") for kernel in (binjson, binlog, fold, pgoutput)
+)
 """Whether the kernels in use are compiled."""

@@ -24,8 +24,8 @@ cdef class Layout:
 
     @cython.locals(nulls="Py_ssize_t", bit="Py_ssize_t", column="Py_ssize_t", size="long long",
                    prefix="Py_ssize_t")
-    cdef Py_ssize_t read(self, bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t bitmap,
-                         Py_ssize_t present, int[::1] starts, int[::1] sizes, Py_ssize_t to,
+    cdef Py_ssize_t read(self, bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t bits,
+                         Py_ssize_t held, int[::1] starts, int[::1] sizes, Py_ssize_t to,
 Py_ssize_t step) except -1
 
 cdef class Decoded:
@@ -84,8 +84,7 @@ cdef Py_ssize_t _digits(bytearray payload, Py_ssize_t to, unsigned long long val
 
 cdef Py_ssize_t _fraction(bytearray payload, Py_ssize_t to, unsigned long long micros) except -1
 
-@cython.locals(size=int, value="unsigned long long")
-cdef unsigned long long _micros(bytes data, Py_ssize_t at, int digits) except? 0xFFFFFFFFFFFFFFFF
+cdef unsigned long long _micros(unsigned long long value, int size) except? 0xFFFFFFFFFFFFFFFF
 
 cdef Py_ssize_t _date(bytearray payload, Py_ssize_t to, unsigned long long year, unsigned long long month,
                       unsigned long long day) except -1
@@ -93,10 +92,10 @@ cdef Py_ssize_t _date(bytearray payload, Py_ssize_t to, unsigned long long year,
 cdef Py_ssize_t _clock(bytearray payload, Py_ssize_t to, unsigned long long minutes,
                        unsigned long long seconds) except -1
 
-@cython.locals(value="unsigned long long", months="unsigned long long", hours="unsigned long long")
+@cython.locals(size=int, value="unsigned long long", months="unsigned long long", hours="unsigned long long")
 cdef Py_ssize_t _datetime(bytes data, Py_ssize_t at, int digits, bytearray payload, Py_ssize_t to) except -1
 
-@cython.locals(seconds="unsigned long long", micros="unsigned long long", days="unsigned long long",
+@cython.locals(size=int, seconds="unsigned long long", micros="unsigned long long", days="unsigned long long",
                day="unsigned long long", year="unsigned long long", month="unsigned long long")
 cdef Py_ssize_t _timestamp(bytes data, Py_ssize_t at, int digits, bytearray payload, Py_ssize_t to) except -1
 
@@ -111,6 +110,3 @@ cdef Py_ssize_t _decimal(bytes data, Py_ssize_t at, int precision, int scale, by
 @cython.locals(value="unsigned long long", bits="unsigned long long")
 cdef unsigned long long _group(bytes data, Py_ssize_t at, int size, bint negative,
                                bint first) except? 0xFFFFFFFFFFFFFFFF
-
-@cython.locals(digits=int)
-cdef int _length(unsigned long long value) except -1

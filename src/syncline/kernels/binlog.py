@@ -139,28 +139,20 @@ class Layout:
         return count
 
     def read(
-        self,
-        data: bytes,
-        at: int,
-        end: int,
-        bitmap: int,
-        present: int,
-        starts: array[int],
-        sizes: array[int],
-        to: int,
-        step: int,
-    ) -> int:
-        """Note the cells of the row image that starts at that place and holds the columns of that bitmap, so
-        many of them; the place after it."""
+        self, data: bytes, at: int, end: int, bits: int, held: int,
+        starts: array[int], sizes: array[int], to: int, step: int,
+    ) -> int:  # fmt: skip
+        """Note the cells of the row image that starts at that place and holds so many columns, those of the
+        bitmap at `bits`; the place after it."""
         nulls = at
-        at += (present + 7) >> 3
+        at += (held + 7) >> 3
         if at == nulls:
             raise ValueError("a row without a cell")
         if at > end:
             raise ValueError("it ends within a row")
         bit = 0
         for column in range(self.width):
-            if data[bitmap + (column >> 3)] >> (column & 7) & 1 == 0:
+            if data[bits + (column >> 3)] >> (column & 7) & 1 == 0:
                 sizes[to] = _UNSENT
             else:
                 if data[nulls + (bit >> 3)] >> (bit & 7) & 1:
@@ -444,8 +436,6 @@ def _digits(payload: bytearray, to: int, value: int, size: int) -> int:
 
 def _fraction(payload: bytearray, to: int, micros: int) -> int:
     """Write a point and millionths without the zeros at their end, nothing for none."""
-    if micros > 999_999:
-        raise ValueError("more than 999,999 microseconds")
     if micros == 0:
         return to
     payload[to] = 46  # .
@@ -455,10 +445,8 @@ def _fraction(payload: bytearray, to: int, micros: int) -> int:
     return to
 
 
-def _micros(data: bytes, at: int, digits: int) -> int:
-    """The millionths that a fraction of so many digits holds."""
-    size = (digits + 1) >> 1
-    value = _big(data, at, size)
+def _micros(value: int, size: int) -> int:
+    """The millionths that the number of so many bytes tells."""
     return value if size == 3 else value * 100 if size == 2 else value * 10_000
 
 
@@ -496,14 +484,16 @@ def _datetime(data: bytes, at: int, digits: int, payload: bytearray, to: int) ->
     payload[to] = 32  # a blank
     to = _digits(payload, to + 1, hours, 2)
     to = _clock(payload, to, value >> 6 & 63, value & 63)
-    return _fraction(payload, to, _micros(data, at + 5, digits))
+    size = (digits + 1) >> 1
+    return _fraction(payload, to, _micros(_big(data, at + 5, size), size))
 
 
 def _timestamp(data: bytes, at: int, digits: int, payload: bytearray, to: int) -> int:
     """Seconds since 1970 in UTC; a zero is the zero date. Days to dates: Howard Hinnant,
     "chrono-Compatible Low-Level Date Algorithms", civil_from_days."""
     seconds = _big(data, at, 4)
-    micros = _micros(data, at + 4, digits)
+    size = (digits + 1) >> 1
+    micros = _micros(_big(data, at + 4, size), size)
     if seconds == 0 and micros == 0:
         to = _date(payload, to, 0, 0, 0)
     else:
@@ -536,8 +526,7 @@ def _time(data: bytes, at: int, digits: int, payload: bytearray, to: int) -> int
         value = middle - value
     else:
         value -= middle
-    micros = value & ((1 << (8 * size)) - 1)
-    micros = micros if size == 3 else micros * 100 if size == 2 else micros * 10_000
+    micros = _micros(value & ((1 << (8 * size)) - 1), size)
     value >>= 8 * size
     hours = value >> 12
     if hours > 838:
@@ -565,7 +554,8 @@ def _decimal(data: bytes, at: int, precision: int, scale: int, payload: bytearra
         whole -= digits
         if value and not begun:
             begun = True
-            digits = min(digits, _length(value))
+            while digits > 1 and value < 10 ** (digits - 1):
+                digits -= 1
         if begun:
             to = _digits(payload, to, value, digits)
     if not begun:
@@ -592,15 +582,6 @@ def _group(data: bytes, at: int, size: int, negative: bool, first: bool) -> int:
     if negative:
         value = bits - 1 - value
     return value ^ bits >> 1 if first else value
-
-
-def _length(value: int) -> int:
-    """The digits of a number above zero."""
-    digits = 0
-    while value:
-        digits += 1
-        value //= 10
-    return digits
 
 
 def malformed(data: bytes, why: str) -> Corruption:
