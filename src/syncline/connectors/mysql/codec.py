@@ -56,9 +56,12 @@ Charsets = Mapping[int, str]
 """A server's charsets by the numbers of its collations."""
 
 
-def column_of(decoded: binlog.Decoded, place: int, column: MapColumn, charsets: Charsets) -> pa.Array:
+def column_of(
+    decoded: binlog.Decoded, place: int, column: MapColumn, charsets: Charsets, *, raw: bool = False
+) -> pa.Array:
     """The cells of a column; NULL where one is unsent. The type is int64, uint64, float, double, string, or
-    binary for BLOB, BINARY, geometry (4 bytes of SRID, then WKB) and vectors.
+    binary for BLOB, BINARY, geometry (4 bytes of SRID, then WKB) and vectors. `raw`: binary for a text as
+    well, as only the catalog tells that a column is a UUID or INET of MariaDB.
 
     NeedsOperator for a text in a charset that is not read, or that is none in its charset.
     """
@@ -76,8 +79,8 @@ def column_of(decoded: binlog.Decoded, place: int, column: MapColumn, charsets: 
     if cell.form != binlog.BYTES:
         return _array(pa.string(), decoded.count, [buffers.offsets, buffers.payload], buffers)
     cells = _array(pa.binary(), decoded.count, [buffers.offsets, buffers.payload], buffers)
-    if column.type not in (STRING, VARCHAR, BLOB) or column.collation in (0, BINARY):
-        return cells
+    if raw or column.type not in (STRING, VARCHAR, BLOB) or column.collation in (0, BINARY):
+        return _padded(cells, column.length) if column.type == STRING else cells
     return _texts(cells, column, charsets)
 
 
@@ -102,6 +105,12 @@ def unsent_of(decoded: binlog.Decoded, place: int) -> pa.Array | None:
 def _array(type: pa.DataType, count: int, parts: list[Any], buffers: binlog.Buffers) -> pa.Array:
     held = [pa.py_buffer(part) for part in (buffers.validity, *parts)]
     return pa.Array.from_buffers(type, count, held, buffers.nulls)
+
+
+def _padded(cells: pa.Array, length: int) -> pa.Array:
+    """Bytes of a fixed length, of which the log leaves the zeros at the end out."""
+    longer = pc.binary_join_element_wise(cells, pa.scalar(bytes(length)), pa.scalar(b""))
+    return pc.binary_slice(longer, 0, length)
 
 
 def _labelled(cells: pa.Array, column: MapColumn, charsets: Charsets) -> pa.Array:

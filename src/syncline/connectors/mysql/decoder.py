@@ -100,7 +100,7 @@ class Decoder:
         self.nbytes = 0
         self.file = ""
         self.offset = 0
-        self._checksums = False
+        self._format = events.Format(False, False)
         self._gtid: Gtid | None = None
         self._within = False  # between a transaction's first statement and its last event
         self._maps: dict[bytes, TableMap] = {}
@@ -118,13 +118,13 @@ class Decoder:
         header = events.read_header(event)
         try:
             if header.type == 15:  # FORMAT_DESCRIPTION
-                self._checksums = events.read_checksums(event)
+                self._format = events.read_format(event)
                 self._tables.clear()
             else:
                 # One that says where the reader begins comes before any word of checksums.
                 if header.type == 4 and header.flags & events.ARTIFICIAL:
                     event = event[: -events.CHECKSUM] if events.has_checksum(event) else event
-                elif self._checksums:
+                elif self._format.checksums:
                     event = events.checked(event)
                 self._count(header)
                 yield from self._feed(header, event[events.HEADER :])
@@ -220,7 +220,7 @@ class Decoder:
         table = self._maps.get(body)
         if table is None:
             source = Bytes(body, 8)
-            table = read_table_map(source)
+            table = read_table_map(source, self._format.mariadb)
             if len(self._maps) >= _MAPS:
                 self._maps.clear()
             self._maps[body] = table

@@ -198,9 +198,8 @@ _LOST: Final = (
     "has more gtids",
     "more gtids than",
     "position > file size",
+    "impossible position",
     "bogus data",
-    "event read from binlog did not pass",
-    "an attempt was made to binlog gtid",
 )
 
 

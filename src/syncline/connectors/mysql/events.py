@@ -152,14 +152,21 @@ def checked(event: bytes) -> bytes:
     return event[:-CHECKSUM]
 
 
-def read_checksums(event: bytes) -> bool:
-    """Whether the events after this FORMAT_DESCRIPTION have checksums; it has one itself wherever its server
-    knows them, on or off. ValueError for a checksum that is unknown."""
+class Format(NamedTuple):
+    """How the events of a file are written: by which server, and whether with checksums."""
+
+    mariadb: bool
+    checksums: bool
+
+
+def read_format(event: bytes) -> Format:
+    """What a FORMAT_DESCRIPTION tells of the events after it. ValueError for an unknown checksum."""
     version = event[HEADER + 2 : HEADER + 52].rstrip(b"\0").decode("ascii", "replace")
+    # It has a checksum itself wherever its server knows them, on or off.
     algorithm = event[-CHECKSUM - 1]
     if algorithm not in (0, 1):
         raise ValueError(f"the unknown checksum {algorithm} of a server {version}")
-    return algorithm == 1
+    return Format("mariadb" in version.lower(), algorithm == 1)
 
 
 def read_gtid(body: Bytes) -> Gtid:

@@ -25,8 +25,12 @@ _TEMPORAL: Final = {
     DATETIME2: (5, kernel.DATETIME),
     TIME2: (3, kernel.TIME),
 }
-_NUMERIC: Final = {*_INTEGERS, NEWDECIMAL, FLOAT, DOUBLE}
+_NUMERIC: Final = {*_INTEGERS, YEAR, NEWDECIMAL, FLOAT, DOUBLE}
+"""The types that have a sign in the log, or none."""
+
 _TEXTS: Final = {STRING, VARCHAR, BLOB}
+"""Those that have a collation there; in MariaDB GEOMETRY has one as well."""
+
 
 _LONG: Final = {BLOB, GEOMETRY, JSON, VECTOR}
 
@@ -71,7 +75,7 @@ class TableMap:
     prefixed: tuple[int, ...] = ()
 
 
-def read_table_map(body: Bytes) -> TableMap:
+def read_table_map(body: Bytes, mariadb: bool) -> TableMap:
     """The table of an event's body, after its id and flags. ValueError and IndexError for what is malformed;
     NeedsOperator for metadata that is not full, and for a type whose cells cannot be told apart."""
     database, name = body.name(), body.name()
@@ -91,7 +95,7 @@ def read_table_map(body: Bytes) -> TableMap:
             *("follow", subject, "its row events lack the names of its columns"),
             "run: SET GLOBAL binlog_row_metadata = 'FULL'",
         )
-    columns = _columns(shapes, nullable, told)
+    columns = _columns(shapes, nullable, told, {*_TEXTS, GEOMETRY} if mariadb else _TEXTS)
     key, prefixed = _key(told)
     if any(place >= width for place in key):
         raise ValueError("a key of a column that is not there")
@@ -155,9 +159,11 @@ def _shape(type: int, meta: Bytes, subject: str) -> MapColumn:
     return MapColumn("", type, cell, False, length)
 
 
-def _columns(shapes: list[MapColumn], nullable: bytes, told: dict[int, Bytes]) -> tuple[MapColumn, ...]:
+def _columns(
+    shapes: list[MapColumn], nullable: bytes, told: dict[int, Bytes], collated: set[int]
+) -> tuple[MapColumn, ...]:
     """The columns with all that the optional metadata tells of them."""
-    texts = [at for at, shape in enumerate(shapes) if shape.type in _TEXTS]
+    texts = [at for at, shape in enumerate(shapes) if shape.type in collated]
     labelled = [at for at, shape in enumerate(shapes) if shape.type in (ENUM, SET)]
     collations = dict(zip(texts, _collations(told, _CHARSET, _CHARSETS, len(texts)), strict=True))
     found = _collations(told, _LABEL_CHARSET, _LABEL_CHARSETS, len(labelled))
