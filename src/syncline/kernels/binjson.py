@@ -33,10 +33,10 @@ def texts(offsets: Any, payload: Any) -> tuple[array[int], bytearray]:
                 out += b"null"
             else:
                 document.value(document.data[0], 1, 0)
-        except (IndexError, ValueError, struct.error) as error:
-            shown = data[first : min(end, first + 16)].hex()
-            why = str(error) or "it ends too early"
-            raise Corruption("decode", f"the JSON {shown} of {end - first} bytes", why) from None
+        except (IndexError, struct.error):
+            raise _malformed(document.data, "it ends too early") from None
+        except ValueError as error:
+            raise _malformed(document.data, str(error)) from None
         made[at + 1] = len(out)
     return made, out
 
@@ -52,6 +52,8 @@ class _Document:
         if kind <= 3:
             self._container(kind, at, depth)
         elif kind == 4:
+            if self.data[at] > 2:
+                raise ValueError(f"the unknown literal {self.data[at]}")
             self.out += (b"null", b"true", b"false")[self.data[at]]
             self.end = at + 1
         elif kind <= 10:
@@ -228,3 +230,8 @@ def _moment(kind: int, packed: int) -> bytes:
     months = rest >> 22
     date = f"{months // 13:04}-{months % 13:02}-{rest >> 17 & 31:02}"
     return (date if kind == _DATE else f"{date} {rest >> 12 & 31:02}:{clock}").encode()
+
+
+def _malformed(data: bytes, why: str) -> Corruption:
+    shown = data[:16].hex() + ("…" if len(data) > 16 else "")
+    return Corruption("decode", f"the JSON {shown} of {len(data)} bytes", why)
