@@ -142,7 +142,7 @@ def read_header(event: bytes) -> Header:
 def has_checksum(event: bytes) -> bool:
     """Whether an event ends with its checksum."""
     body = memoryview(event)[:-CHECKSUM]
-    return len(body) > HEADER and zlib.crc32(body) == int.from_bytes(event[-CHECKSUM:], "little")
+    return len(body) >= HEADER and zlib.crc32(body) == int.from_bytes(event[-CHECKSUM:], "little")
 
 
 def checked(event: bytes) -> bytes:
