@@ -114,6 +114,10 @@ def test_events_without_checksums_are_read_as_such() -> None:
         ([GTID, TABLE, ROWS], "rows outside a transaction"),
         ([GTID, BEGIN, ROWS], "table 77 that was not announced"),
         ([*WHOLE, ROWS], "rows outside a transaction"),
+        (
+            [GTID, BEGIN, TABLE, event(30, rows_of(30, CELLS, []) + b"\0\5four")],
+            "a cell reaches past its end",
+        ),
         ([event(199, b"")], "an event of the unknown type 199"),
         ([GTID, BEGIN, event(19, table_map()[:-9])], "it ends too early"),
         ([GTID, BEGIN, event(19, table_map() + b"\x08\1")], "it ends too early"),
