@@ -16,6 +16,7 @@ from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.row_event import WriteRowsEvent
 
 from services import find
+from syncline.connectors.mysql.charsets import read_charsets
 from syncline.connectors.mysql.codec import column_of
 from syncline.connectors.mysql.connection import Address, ask, log_in
 from syncline.connectors.mysql.decoder import Collected
@@ -47,7 +48,9 @@ def fill(session: Any, rows: int) -> None:
 def ours(url: str, place: Place, rows: int) -> float:
     """The seconds until that many rows are Arrow columns."""
     dump = Dump(Address.parse(url), 4713)
-    names = {}
+    session = log_in(Address.parse(url))
+    names = read_charsets(session)
+    session.close()
     begun = time.perf_counter()
     dump.start(place)
     found = 0
@@ -56,7 +59,6 @@ def ours(url: str, place: Place, rows: int) -> float:
             if isinstance(part, Collected) and part.table.name == "bench":
                 decoded = part.read(part.table.key)
                 for place, column in enumerate(part.table.columns):
-                    names.setdefault(column.collation, "utf8mb4")
                     column_of(decoded, place, column, names)
                 found += part.count
         if found >= rows:

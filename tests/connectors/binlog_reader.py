@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from syncline.connectors.mysql.charsets import Charset, read_charsets
 from syncline.connectors.mysql.codec import column_of
-from syncline.connectors.mysql.connection import Address
+from syncline.connectors.mysql.connection import Address, log_in
 from syncline.connectors.mysql.decoder import Collected, Statement
 from syncline.connectors.mysql.dump import Dump, Place
 from syncline.connectors.mysql.gtid import GtidSet, MariaDBSet, MySQLSet
@@ -43,10 +44,13 @@ def file_place(url: str) -> Place:
     return Place(None, file, offset)
 
 
-def charsets(url: str) -> dict[int, str]:
+def charsets(url: str) -> dict[int, Charset]:
     """The server's charsets by collation."""
-    asked = "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL"
-    return {int(number): str(name) for number, name in run(url, asked)}
+    session = log_in(Address.parse(url))
+    try:
+        return read_charsets(session)
+    finally:
+        session.close()
 
 
 @contextmanager

@@ -162,6 +162,20 @@ def test_compressed_transactions_are_read_as_any_other(url: str, system: str) ->
     assert found[-1].offset - found[0].offset < 200_000
 
 
+def test_a_compressed_transaction_comes_in_pieces_too(mysql_database: Databases) -> None:
+    url = mysql_database()
+    run(url, "CREATE TABLE t (id int PRIMARY KEY, a varchar(200))")
+    begin = known(url)
+    values = ",".join(f"({at}, '{'x' * 200}')" for at in range(10_000))
+    run(url, "SET SESSION binlog_transaction_compression = 1", f"INSERT INTO t VALUES {values}")
+    *pieces, last = found = transactions(url, Place(begin), max_bytes=1 << 20)
+    assert len(pieces) > 1
+    assert [one.end is None for one in found] == [True] * len(pieces) + [False]
+    assert max(part.nbytes for one in pieces for part in one.parts if isinstance(part, Collected)) < 2 << 20
+    assert [one.after["id"] for one in changes_of(url, found)] == [*range(10_000)]
+    assert last.known != begin
+
+
 @BOTH
 def test_xa_rows_are_told_at_prepare_and_decided_later(url: str) -> None:
     run(url, "CREATE TABLE t (id int PRIMARY KEY)")

@@ -3,6 +3,7 @@ reader of the binlog finds."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from syncline.connectors.mysql.dump import Place
 from syncline.errors import NeedsOperator
 from tests.mysql_family import ask, connect, run
 
-from .binlog_reader import changes_of, file_place, known, purge, transactions
+from .binlog_reader import changes_of, charsets, file_place, known, purge, transactions
 
 Databases = Callable[[], str]
 
@@ -115,6 +116,8 @@ TYPES: list[tuple[str, str]] = [
 OWN = {
     "mariadb": [
         ("decimal(38,38)", "0.99999999999999999999999999999999999999, -1e-38"),
+        ("varchar(9) collate utf8mb4_uca1400_as_cs", "'ñ'"),
+        ("varchar(9) character set utf8mb3 collate utf8mb3_uca1400_ai_ci", "'日本'"),
         ("uuid", "'123e4567-e89b-12d3-a456-426655440000'"),
         ("inet6", "'::1', 'fe80::ff'"),
     ],
@@ -256,7 +259,9 @@ def test_another_reader_finds_the_same(system: str, request: pytest.FixtureReque
         **place,
     )
     # It tells the first row twice when it connects anew.
-    rows = {row["values"]["id"]: row["values"] for event in stream for row in event.rows}
+    rows: dict[int, dict[str, Any]] = {}
+    while len(rows) < len(told):
+        rows.update((row["values"]["id"], row["values"]) for row in stream.fetchone().rows)
     found = [rows[number] for number in sorted(rows)]
     stream.close()
     assert len(found) == len(told)
@@ -293,6 +298,30 @@ def plain(type: str, value: Any) -> Any:
 
 
 UNLIKE = {"json", "geometry", "point", "year", "enum", "set", "binary"}
+
+
+@pytest.mark.parametrize("system", ["mariadb", "mysql"])
+def test_every_charset_of_one_byte_is_read_as_the_server_reads_it(
+    system: str, request: pytest.FixtureRequest
+) -> None:
+    url: str = request.getfixturevalue(f"{system}_database")()
+    single = {one.name: one for one in charsets(url).values() if one.table}
+    assert {"latin1", "latin2", "cp866", "koi8r", "greek", "macce", "ascii"} <= set(single)
+    shape = ", ".join(f"{name} varbinary(1)" for name in single)
+    run(url, f"CREATE TABLE t (id int PRIMARY KEY, {shape})")
+    values = ",".join(f"({at}{f', 0x{at:02x}' * len(single)})" for at in range(256))
+    run(url, f"INSERT INTO t VALUES {values}")
+    texts = ", ".join(f"MODIFY {name} varchar(1) CHARACTER SET {name}" for name in single)
+    # Some have no character for some bytes, and take them nevertheless.
+    session = connect(url, init_command="SET sql_mode = ''")
+    ask(session, f"ALTER TABLE t {texts}")
+    asked = ", ".join(f"CONVERT({name} USING utf8mb4)" for name in single)
+    for at, *shown in ask(session, f"SELECT id, {asked} FROM t"):
+        for charset, text in zip(single.values(), shown, strict=True):
+            with contextlib.suppress(UnicodeDecodeError):
+                assert charset.decode(bytes([at])) == text, (charset.name, at)
+            assert not 32 <= at < 127 or charset.decode(bytes([at]))
+    session.close()
 
 
 def test_numbers_of_json_are_written_as_the_server_does(mysql_database: Databases) -> None:

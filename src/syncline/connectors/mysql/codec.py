@@ -6,8 +6,7 @@ zero dates stay `0000-00-00`, a TIME may have more than 24 hours.
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,45 +14,11 @@ import pyarrow.compute as pc
 
 from ...errors import Corruption, NeedsOperator
 from ...kernels import binjson, binlog
+from .charsets import Charsets
 from .tablemap import BLOB, ENUM, JSON, SET, STRING, VARCHAR, MapColumn
 
 BINARY: Final = 63
 """The collation of what is no text: BLOB, BINARY, VARBINARY."""
-
-_CODECS: Final = {
-    "utf8mb4": "utf-8",
-    "utf8mb3": "utf-8",
-    "utf8": "utf-8",
-    "ascii": "ascii",
-    "ucs2": "utf-16-be",
-    "utf16": "utf-16-be",
-    "utf16le": "utf-16-le",
-    "utf32": "utf-32-be",
-    "cp1250": "cp1250",
-    "cp1251": "cp1251",
-    "cp1256": "cp1256",
-    "cp1257": "cp1257",
-    "cp850": "cp850",
-    "cp852": "cp852",
-    "cp866": "cp866",
-    "koi8r": "koi8-r",
-    "koi8u": "koi8-u",
-    "latin2": "iso8859-2",
-    "latin5": "iso8859-9",
-    "latin7": "iso8859-13",
-    "greek": "iso8859-7",
-    "hebrew": "iso8859-8",
-}
-"""Charsets whose texts Python reads as the server does; of the others `_OWN` has those with a table."""
-
-_LATIN1: Final = "".join(
-    chr(byte) if byte in b"\x81\x8d\x8f\x90\x9d" else bytes([byte]).decode("cp1252") for byte in range(256)
-)
-"""What the server calls latin1 is cp1252, with the five bytes that it lacks as control characters."""
-_OWN: Final = {"latin1": _LATIN1}
-
-Charsets = Mapping[int, str]
-"""A server's charsets by the numbers of its collations."""
 
 
 def column_of(
@@ -115,8 +80,7 @@ def _padded(cells: pa.Array, length: int) -> pa.Array:
 
 def _labelled(cells: pa.Array, column: MapColumn, charsets: Charsets) -> pa.Array:
     """The labels of an ENUM's number, '' for 0, or of a SET's bits."""
-    decode = _decoder(column, charsets)
-    labels = [decode(label) for label in column.labels]
+    labels = _decoded(column.labels, column, charsets)
     numbers = pc.unique(cells)
     texts: list[str | None] = []
     for number in numbers.to_pylist():
@@ -132,36 +96,27 @@ def _labelled(cells: pa.Array, column: MapColumn, charsets: Charsets) -> pa.Arra
 
 
 def _texts(cells: pa.Array, column: MapColumn, charsets: Charsets) -> pa.Array:
-    charset = charsets.get(column.collation, "")
-    if _CODECS.get(charset) == "utf-8":
+    charset = charsets.get(column.collation)
+    if charset is not None and charset.is_utf8:
         try:
             return pc.cast(cells, pa.string())
         except pa.ArrowInvalid as error:
-            raise _unreadable(column, charset, str(error)) from None
+            raise _unreadable(column, charset.name, str(error)) from None
     # Python decodes each text once, however many rows have it.
     coded = pc.dictionary_encode(cells)
-    decode = _decoder(column, charsets)
-    texts = pa.array([decode(text) for text in coded.dictionary.to_pylist()], pa.string())
-    return texts.take(coded.indices)
+    texts = _decoded(coded.dictionary.to_pylist(), column, charsets)
+    return pa.array(texts, pa.string()).take(coded.indices)
 
 
-def _decoder(column: MapColumn, charsets: Charsets) -> Callable[[bytes], str]:
-    charset = charsets.get(column.collation, "")
-    table = _OWN.get(charset)
-    name = _CODECS.get(charset)
-    if table is None and name is None:
-        known = charset or f"of the collation {column.collation}"
-        raise _unreadable(column, charset, f"the charset {known} is not read")
-
-    def decode(text: bytes) -> str:
-        try:
-            if table is not None:
-                return codecs.charmap_decode(text, "strict", table)[0]
-            return text.decode(name or "")
-        except UnicodeDecodeError as error:
-            raise _unreadable(column, charset, str(error)) from None
-
-    return decode
+def _decoded(texts: Sequence[bytes], column: MapColumn, charsets: Charsets) -> list[str]:
+    charset = charsets.get(column.collation)
+    if charset is None or not charset.is_read:
+        name = f"of the collation {column.collation}" if charset is None else charset.name
+        raise _unreadable(column, name, f"the charset {name} is not read")
+    try:
+        return [charset.decode(text) for text in texts]
+    except UnicodeDecodeError as error:
+        raise _unreadable(column, charset.name, str(error)) from None
 
 
 def _unreadable(column: MapColumn, charset: str, why: str) -> NeedsOperator:

@@ -84,7 +84,12 @@ class End:
     rolled_back: str = ""
 
 
-Event = Begin | End | Rotate
+@dataclass(frozen=True, slots=True)
+class Within:
+    """One of many events that came in one was taken in: a moment to look at `nbytes`."""
+
+
+Event = Begin | End | Rotate | Within
 
 
 class Decoder:
@@ -275,6 +280,7 @@ class Decoder:
                 if header.type == 40:
                     raise ValueError("a compressed transaction within another")
                 yield from self._feed(header, event[events.HEADER :])
+                yield Within()
                 left -= size
         except OSError as error:
             raise ValueError(str(error)) from None

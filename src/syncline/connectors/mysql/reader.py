@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from .decoder import Begin, Decoder, End, Part
 from .dump import Dump, Place
 from .gtid import GtidSet
-
-_UNKNOWN: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Reader:
         self._dump = dump
         self._decoder = Decoder()
         self._known = place.known
-        self._gtid = _UNKNOWN
+        self._gtid = ""
         self._ended = place.file, place.offset
 
     def read(self, *, max_bytes: int, max_wait: float) -> Iterator[Transaction]:
@@ -52,10 +49,15 @@ class Reader:
                         self._gtid = told.gtid
                     elif isinstance(told, End):
                         yield self._finish(told)
+                    if self._decoder.nbytes >= max_bytes:
+                        yield self._piece()
                 if self._decoder.nbytes >= max_bytes:
-                    yield Transaction(self._gtid, self._decoder.take(), None, *self._ended, self._known)
+                    yield self._piece()
             if time.monotonic() >= deadline:
                 return
+
+    def _piece(self) -> Transaction:
+        return Transaction(self._gtid, self._decoder.take(), None, *self._ended, self._known)
 
     def _finish(self, end: End) -> Transaction:
         if self._known is not None and end.gtid:
