@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from syncline.connectors.mysql.reader import Reader, Transaction
 from tests.mysql_family import run
 
 SERVER = 4711
+
+_ENDS = itertools.count(1)
 
 
 @dataclass
@@ -81,14 +84,16 @@ def purge(url: str, file: str) -> None:
 def transactions(url: str, place: Place, *, max_bytes: int = 1 << 30) -> list[Transaction]:
     """Everything from there up to now, told to be over by a table that is made and dropped for it."""
     database = run(url, "SELECT DATABASE()")[0][0]
-    run(url, "CREATE TABLE the_end (n int)", "DROP TABLE the_end")
+    end = f"the_end_{next(_ENDS)}"
+    run(url, f"CREATE TABLE {end} (n int)", f"DROP TABLE {end}")
     found: list[Transaction] = []
     with reading(url, place) as reader:
         for one in reader.read(max_bytes=max_bytes, max_wait=60):
             statements = [part for part in one.parts if isinstance(part, Statement)]
-            if any("the_end" in part.text and part.database == database for part in statements):
+            if any(f"{end} " in part.text and part.database == database for part in statements):
                 return found
-            found.append(one)
+            if not any("the_end_" in part.text for part in statements):
+                found.append(one)
     raise AssertionError("the log did not come to its end within a minute")
 
 

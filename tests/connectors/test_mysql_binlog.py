@@ -104,6 +104,28 @@ def test_a_table_is_read_as_it_was_when_its_rows_were_written(url: str) -> None:
 
 
 @BOTH
+def test_rows_without_transactions_and_of_new_tables_are_told_as_well(url: str) -> None:
+    run(url, "CREATE TABLE m (id int PRIMARY KEY) ENGINE=MyISAM", "CREATE TABLE t (id int PRIMARY KEY)")
+    begin = known(url)
+    run(
+        url,
+        "INSERT INTO m VALUES (1), (2)",
+        "CREATE TABLE u (PRIMARY KEY (id)) SELECT id + 10 AS id FROM m",
+        "CREATE TEMPORARY TABLE gone (id int)",
+        "INSERT INTO gone VALUES (1)",
+        "INSERT INTO t VALUES (7)",
+        "DELETE FROM m",
+    )
+    found = transactions(url, Place(begin))
+    told = [(one.table, one.kind, *(one.after or one.before).values()) for one in changes_of(url, found)]
+    new = [("u", "I", 11), ("u", "I", 12)]
+    assert told == [("m", "I", 1), ("m", "I", 2), *new, ("t", "I", 7), ("m", "D", 1), ("m", "D", 2)]
+    made = [part.text for one in found for part in one.parts if isinstance(part, Statement)]
+    assert "`u`" in made[0]
+    assert not any("INSERT" in text for text in made)
+
+
+@BOTH
 def test_a_transaction_larger_than_the_bound_comes_in_pieces(url: str) -> None:
     run(url, "CREATE TABLE t (id int PRIMARY KEY, a varchar(200))")
     begin = known(url)
@@ -211,6 +233,24 @@ def test_the_log_goes_on_in_the_next_file(url: str) -> None:
         assert [one.after["id"] for one in changes_of(url, found)] == [0, 1, 2]
         files.append([one.file for one in found])
     assert files[0] == files[1] == sorted(set(files[0]))
+
+
+@BOTH
+def test_files_with_and_without_checksums_follow_one_another(url: str) -> None:
+    run(url, "CREATE TABLE t (id int PRIMARY KEY)")
+    begin, by_file = known(url), file_place(url)
+    try:
+        run(url, "INSERT INTO t VALUES (0)", "SET GLOBAL binlog_checksum = NONE", "INSERT INTO t VALUES (1)")
+        without = known(url), file_place(url)
+        run(url, "INSERT INTO t VALUES (2)")
+        # Read while the server writes none, and after it does again.
+        for place, ids in ((begin, [0, 1, 2]), (without[0], [2])):
+            assert [one.after["id"] for one in changes_of(url, transactions(url, Place(place)))] == ids
+    finally:
+        run(url, "SET GLOBAL binlog_checksum = CRC32")
+    run(url, "INSERT INTO t VALUES (3)")
+    for place, ids in ((Place(begin), [0, 1, 2, 3]), (by_file, [0, 1, 2, 3]), (without[1], [2, 3])):
+        assert [one.after["id"] for one in changes_of(url, transactions(url, place))] == ids
 
 
 @BOTH

@@ -328,7 +328,7 @@ _REFUSED: Final = {
     ),
 }
 
-_ROW_STATEMENTS: Final = {"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD"}
+_ROW_STATEMENTS: Final = {"INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "DO", "SELECT"}
 
 _BLANK: Final = re.compile(r"(?:\s+|/\*(?!!).*?\*/|--\s[^\n]*\n?|#[^\n]*\n?)*", re.DOTALL)
 _WORD: Final = re.compile(r"\w*")

@@ -17,6 +17,7 @@ from ...kernels.binlog import malformed
 
 HEADER: Final = 19
 CHECKSUM: Final = 4
+_HEADER: Final = struct.Struct("<IBIIIH")
 
 ARTIFICIAL: Final = 0x20
 """The header's flag of an event that lies in no file: it tells a reader where it stands."""
@@ -133,7 +134,7 @@ def read_header(event: bytes) -> Header:
     """The header of an event. Corruption when its size is another one."""
     if len(event) < HEADER:
         raise malformed(event, "it ends within its header")
-    header = Header(*struct.unpack_from("<IBIIIH", event))
+    header = Header(*_HEADER.unpack_from(event))
     if header.size != len(event):
         raise malformed(event, f"its header tells {header.size} bytes")
     return header
