@@ -12,10 +12,12 @@ from tests.oracle import compare
 POSTGRES = """
 CREATE TABLE kinds (
   id bigint PRIMARY KEY, flag boolean, amount numeric(12, 2), loose numeric,
-  ratio double precision, ratio4 real, note text, raw bytea, day date, at time, moment timestamp, instant timestamptz, token uuid, doc jsonb);
+  ratio double precision, ratio4 real, note text, raw bytea,
+  day date, at time, moment timestamp, instant timestamptz, token uuid, doc jsonb);
 INSERT INTO kinds VALUES
   (1, true, '3.00', '1.10', 0.1, 1.1, E'a\\tb''c', '\\x00ff', '2024-02-29', '23:59:59.5',
-   '2024-02-29 01:02:03.25', '2024-02-29 01:02:03+02', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', '{"b": [1, 2.50], "a": null}'),
+   '2024-02-29 01:02:03.25', '2024-02-29 01:02:03+02', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11',
+   '{"b": [1, 2.50], "a": null}'),
   (2, false, '-0.01', '-123456789012345678901234567890.5', 1e300, 3e38, '', '', '0001-01-01', '00:00',
    '9999-12-31 23:59:59.999999', '1970-01-01 00:00:00+00', NULL, '"x"'),
   (-3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);

@@ -1,7 +1,8 @@
-"""MariaDB 10.6 and later and MySQL 8.0 and later, as Stores and Targets.
+"""MariaDB 10.6 and later and MySQL 8.0 and later: Stores and Targets, and their log of changes, the binlog.
 
-In: URLs `mysql://…` and `mariadb://…`. Out: stores of the contract. May import the contract, the model and
-errors, PyMySQL and pyarrow; nothing of another room.
+In: URLs `mysql://…` and `mariadb://…`, or an event's bytes. Out: stores of the contract; whole transactions,
+their changes in columns by table. May import the contract, the model, errors and kernels, PyMySQL and
+pyarrow; nothing of another room.
 
     session     the URL, sessions and their settings, what an error of the server means
     text        names, literals and cells as the server's SQL and LOAD DATA read them
@@ -17,6 +18,16 @@ errors, PyMySQL and pyarrow; nothing of another room.
     swap        a table in the place of another, of which only its ledger is in a transaction
     target      a database as Target
     problems    what would keep a database from being a target, found without changing it
+
+    connection  the login of a reader of the log
+    dump        the socket after the login: packets in, events out
+    events      the events of the binlog as values, but for rows
+    tablemap    a table as an event tells it: names, types, charsets, labels, key
+    decoder     events to transactions, rows put aside by table
+    charsets    how the bytes of a text are read
+    codec       a column's cells to Arrow
+    gtid        sets of GTIDs, of both kinds
+    reader      all of it together: transactions after a place in the log
 
 Both systems are one here, and differ where `Server` says so. Every statement that commits by itself (all
 DDL, TRUNCATE) stands outside of a transaction of rows (Race 14).
