@@ -181,7 +181,8 @@ class Source(Store, Protocol):
     def inspect(self, tables: Sequence[Schema]) -> Sequence[SchemaChange | Sighting]:
         """What the catalog says of these tables and the log does not (Promise 4, Race 7): a Sighting for
         each whose fingerprint is not that of its schema, a SchemaChange for one that the stream cannot go
-        on with. Nothing where `changes` tells it by itself. Quick, and stopped by nobody's lock."""
+        on with, or that was dropped: of that one `changes` tells what was written before. Nothing where
+        `changes` tells it by itself. Quick, and stopped by nobody's lock."""
 
     def compare(self, a: Position, b: Position) -> int:
         """Below, at or above 0 as `a` is before, at or after `b`."""

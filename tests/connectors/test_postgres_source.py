@@ -393,12 +393,21 @@ def test_a_change_that_keeps_the_shape_goes_unnoticed(
     assert [row[2] for row in rows] == [(1, "a"), (2, "x")]
 
 
-def test_a_dropped_table_says_so(source: PostgresSource, database: psycopg.Connection[Any]) -> None:
+def test_of_a_dropped_table_the_catalog_says_so(
+    source: PostgresSource, database: psycopg.Connection[Any]
+) -> None:
+    """The log tells what was written before, and nothing that would stop the table before that is applied."""
     database.execute("CREATE TABLE t (id int PRIMARY KEY)")
-    tables, floor = begin(source, "t")
+    database.execute("CREATE TABLE moved (id int PRIMARY KEY)")
+    tables, floor = begin(source, "t", "moved")
+    database.execute("INSERT INTO t VALUES (1)")
     database.execute("DROP TABLE t")
-    (stopped,) = segments(follow(source, tables, floor))
-    assert isinstance(stopped, SchemaChange)
+    database.execute("ALTER TABLE moved RENAME TO elsewhere")
+    told = segments(follow(source, tables, floor))
+    assert [type(segment) for segment in told if segment.table.name == "t"] == [Changes]
+    (gone,) = source.inspect(tables)
+    assert isinstance(gone, SchemaChange)
+    assert (gone.table.name, gone.dropped) == ("t", True)
 
 
 def test_paths_of_one_table_do_not_meet_in_a_batch(
