@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_nothing_doubled(source: str, target: str, tmp_path:
     crash(run.Crash, run.SHORT, source, target, tmp_path, seed())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("source", "target"), EVOLVING)
 def test_nor_where_rules_and_changes_of_shape_are_under_way(source: str, target: str, tmp_path: Path) -> None:
     crash(evolving.Evolving, evolving.SHORT, source, target, tmp_path, seed())
