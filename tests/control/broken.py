@@ -110,7 +110,8 @@ BROKEN = [
     added("no rate at all", 'rate_limit = "0 rows/s"\n', 1, "is no rate"),
     added("metrics port", '[metrics]\nprometheus = "localhost"\n', 2, "is no address", "127.0.0.1:8125"),
     added("log format", '[log]\nformat = "jsn"\n', 2, "must be text or json", "did you mean json?"),
-    added("state in MySQL", '[state]\nurl = "mysql://x"\n', 2, "url in state", "known are"),
+    added("state in Oracle", '[state]\nurl = "oracle://x"\n', 2, "url in state", "known are"),
+    added("state in MySQL", '[state]\nurl = "mysql://x"\n', 2, "SQLite or PostgreSQL", "write sqlite:///"),
     added("state in memory", '[state]\nurl = "memory:x"\n', 2, "SQLite or PostgreSQL", "write sqlite:///"),
     added(
         "two pipelines over one table",
