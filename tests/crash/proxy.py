@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Self
 
 POLL_SECONDS = 0.05
+SAID_BYTES = 4096  # the beginning of what a client said, which has what it wants to be
 
 
 class Way(Enum):
@@ -41,6 +42,15 @@ class Proxy:
     def hold(self, way: Way) -> None:
         """Deliver nothing more in this direction; nobody is told."""
         self._held.add(way)
+
+    def strand(self, saying: bytes) -> int:
+        """Deliver nothing more of those connections whose client has said that, and tell nobody; what
+        connects later is passed on. How many there are."""
+        with self._lock:
+            stranded = [link for link in self._links if saying in link.said]
+        for link in stranded:
+            link.stranded = True
+        return len(stranded)
 
     def delay(self, seconds: float) -> None:
         """Let each piece of data wait so long before it is passed on; 0 ends that."""
@@ -116,6 +126,7 @@ class _Link:
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy, self._client, self._server = proxy, client, server
+        self.stranded, self.said = False, b""
         self._closed = threading.Event()
         self._pumps = 2
         self._lock = threading.Lock()
@@ -139,21 +150,26 @@ class _Link:
     def _pump(self, way: Way, source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(1 << 16):
+                if way is Way.TO_SERVER and len(self.said) < SAID_BYTES:
+                    self.said += data
                 if self._proxy.delay_seconds:
                     self._closed.wait(self._proxy.delay_seconds)
-                while self._proxy.held(way) and not self._closed.is_set():
+                while self._holds(way) and not self._closed.is_set():
                     self._closed.wait(POLL_SECONDS)
                 if self._closed.is_set():
                     return  # reset: what was held never arrives
                 sink.sendall(data)
             # In order for what one side said last to arrive, the end is passed on and not made a reset.
-            while self._proxy.held(way) and not self._closed.is_set():
+            while self._holds(way) and not self._closed.is_set():
                 self._closed.wait(POLL_SECONDS)
             sink.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
         finally:
             self._finish()
+
+    def _holds(self, way: Way) -> bool:
+        return self.stranded or self._proxy.held(way)
 
     def _finish(self) -> None:
         """Wake the other pump; the last one out closes both ends."""

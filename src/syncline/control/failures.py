@@ -29,6 +29,8 @@ def explain(error: BaseException, what: str) -> SynclineError:
     text = redact(str(error))
     if isinstance(error, OSError):  # stdout on a full disk, no more descriptors, …
         return NeedsOperator("finish", what, text)
+    if isinstance(error, MemoryError) or text == "can't start new thread":
+        return NeedsOperator("finish", what, "there is no memory left", "give it more, and run it again")
     kind = type(error).__name__ + (f": {text}" if text else "")
     report = f"run it again with {DEBUG}=1 and report what it prints"
     return Bug("finish", what, f"this is a bug in Syncline ({kind})", report)

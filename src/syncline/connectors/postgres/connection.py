@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import os
 import re
 import select
@@ -25,6 +26,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ...errors import NeedsOperator, Refused, SynclineError, Transient, Unfit
 
 Connection = psycopg.Connection[Any]
+
+# What psycopg meets while it closes what is broken would stand on stderr; the errors of ours tell it.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 CONNECT_SECONDS: Final = 10.0
 CANCEL_SECONDS: Final = 1.0
@@ -92,7 +96,13 @@ class Address:
         """The connection string of a session with our settings; `more` are further parameters."""
         settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
         given = {key: value for key, value in self._members.items() if value is not None}
-        defaults = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+        # Keepalives find a dead link that is idle, the user timeout one on which something was sent.
+        defaults = {
+            "keepalives_idle": "30",
+            "keepalives_interval": "10",
+            "keepalives_count": "3",
+            "tcp_user_timeout": "60000",
+        }
         fixed = {
             "options": f"{given.get('options', '')} {settings}".strip(),
             "client_encoding": "UTF8",

@@ -28,6 +28,8 @@ from .lsn import format_lsn
 TIMEOUT_SECONDS: Final = 60
 FEEDBACK_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 120.0
+"""Longer than any server that lives leaves a question open: it answers between two records of its log."""
 
 _EPOCH: Final = 946_684_800  # 2000-01-01 UTC, which the protocol's clock starts at
 _DATA, _KEEPALIVE, _STATUS = b"wkr"
@@ -69,6 +71,7 @@ class LogStream:
         self._confirmed = 0
         self._started = False
         self._end: Exception | None = None
+        self._asked: float | None = None
         self._interrupted = threading.Event()
         self._stopping = threading.Event()
         self._wakeup, self._waker = os.pipe()
@@ -110,18 +113,23 @@ class LogStream:
         self._feedback.start()
 
     def take(self, timeout: float) -> list[Frame]:
-        """What has arrived, waiting at most `timeout` seconds for the first of it; [] when nothing has."""
+        """What has arrived, waiting at most `timeout` seconds for the first of it; [] when nothing has.
+        Transient when a question of ANSWER_SECONDS ago has brought nothing: the link may be dead on the way
+        back only, or its other end forgotten by something between, and nothing else would tell."""
         deadline = time.monotonic() + timeout
         while True:
             with self._lock:
                 # libpq may hold frames that no select would tell of: empty it before waiting.
                 frames = self._drain()
                 if frames:
+                    self._asked = None
                     return frames
                 with _lost_connection():
                     unflushed = self._live().flush() == 1
             left = deadline - time.monotonic()
             if not self._wait(unflushed, max(left, 0.0)) and left <= 0:
+                if self._asked is not None:
+                    _refuse_silence(self._asked)
                 return []
             with self._lock, _lost_connection():
                 self._live().consume_input()
@@ -131,6 +139,7 @@ class LogStream:
         with self._lock, _lost_connection():
             if self._end is None:
                 self._send_status(ask=True)
+                self._asked = self._asked or time.monotonic()
 
     def confirm(self, upto: int) -> None:
         """Tell the server, now and from now on, that the log up to there is not needed; never backwards."""
@@ -171,18 +180,24 @@ class LogStream:
         connection = self._live()
         with _lost_connection():
             connection.send_query(statement.encode())
-            while connection.is_busy():
-                self._wait(False, FEEDBACK_SECONDS)
-                connection.consume_input()
-            result = connection.get_result()
+            result = self._result()
             if result is not None and result.status == expected:
                 if expected != pq.ExecStatus.COPY_BOTH:
-                    connection.get_result()
+                    self._result()
                 return
             error = _server_error(result)
-            while connection.status == pq.ConnStatus.OK and connection.get_result() is not None:
+            while connection.status == pq.ConnStatus.OK and self._result() is not None:
                 pass
         raise error
+
+    def _result(self) -> pq.abc.PGresult | None:
+        """The next result, once it is there: `get_result` would wait for it with all of Python stopped."""
+        connection, since = self._live(), time.monotonic()
+        while connection.is_busy():
+            _refuse_silence(since)
+            self._wait(False, 1.0)
+            connection.consume_input()
+        return connection.get_result()
 
     def _drain(self) -> list[Frame]:
         """What libpq holds. Python runs once a frame here, as libpq hands them out one by one."""
@@ -250,6 +265,12 @@ class LogStream:
         if self._interrupted.is_set():
             raise Transient("follow", "the log", "it was interrupted")
         return bool(happened)
+
+
+def _refuse_silence(since: float) -> None:
+    """Transient when a question of that time would have been answered by now."""
+    if time.monotonic() - since > ANSWER_SECONDS:
+        raise Transient("follow", "the log", "the server does not answer any more")
 
 
 @contextlib.contextmanager
