@@ -145,8 +145,10 @@ class Copy:
         schema, parked = task.state.schema, parking.Parking([])
         rows, nbytes = 0, 0
         with target.begin_copy(self._claim, self._mark(target, task.state)) as apply:
-            parts = source.read(schema, task.span, format=format, max_bytes=self._options.piece_bytes)
-            while part := self._next_part(parts, apply):
+            # No name holds the reading: one that a refusal ends gives the source's connection back at once.
+            for part in self._awaited(
+                source.read(schema, task.span, format=format, max_bytes=self._options.piece_bytes), apply
+            ):
                 _, refused = write(apply, task.state, part) if part.count else (part, [])
                 parked.park(apply, schema.table, [*part.refused, *refused], self._since)
                 rows += part.count - len(refused)
@@ -156,13 +158,15 @@ class Copy:
             apply.commit()
         return rows, nbytes
 
-    def _next_part(self, parts: Iterator[Rows], apply: Apply) -> Rows | None:
-        """What the span has next, no sooner than the throttle lets it come."""
-        with awake(apply):
-            part = next(parts, None)
-            if part is not None:
+    def _awaited(self, parts: Iterator[Rows], apply: Apply) -> Iterator[Rows]:
+        """What the span has, no sooner than the throttle lets it come."""
+        while True:
+            with awake(apply):
+                part = next(parts, None)
+                if part is None:
+                    return
                 self._stores.wait(self._throttle.spend(part.count, part.nbytes))
-        return part
+            yield part
 
     def _complete(self, state: TableState, source: Source, target: Target) -> None:
         """Every row is read: whatever anyone has seen until now lies at or before the goal (Race 1)."""
