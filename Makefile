@@ -60,7 +60,8 @@ bench: $(VENV)/ready
 	$(BIN)/python -m bench postgres
 
 clean:
-	if [ -x $(BIN)/python ]; then $(BIN)/python -m services down; fi
+	if [ -x $(BIN)/python ]; then \
+		for folder in .services .services/gw*; do SYNCLINE_SERVICES=$$folder $(BIN)/python -m services down; done; fi
 	rm -rf $(VENV) .services .demo .deep site build dist src/*.egg-info src/syncline/kernels/*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
