@@ -14,7 +14,7 @@ only when a run begins.
     supervision what is to be done about one pipeline         timetable  schedules that survive
     worker      one pipeline in a process of its own          heartbeat  its figures, written
     state       the state database; `migrations` are its versions
-    stored      what it holds, and how it is read
+    stored      what it holds                                 inquiry    a look at it, at little cost
     status      how pipelines stand                           removal  takes one away
     processes   which process still runs; locks               signals  end a run cleanly
     reports     a report as a document                        failures any exception as an error of ours

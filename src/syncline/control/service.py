@@ -198,10 +198,10 @@ def held_pair(pair: Pair, operation: str) -> Iterator[None]:
 
 def reports(project: Project, names: Sequence[str] = (), most: int = 20) -> list[ReportRow]:
     """The last reports of these pipelines, or all, the newest first. Raises as `status`."""
-    from . import stored
+    from . import inquiry, stored
 
     chosen = project.pipelines(names)
-    return stored.read(project, lambda select: stored.reports(select, chosen, most))
+    return inquiry.read(project, lambda select: stored.reports(select, chosen, most))
 
 
 def _wish(project: Project, names: Sequence[str], *, paused: bool) -> list[str]:

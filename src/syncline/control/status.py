@@ -9,9 +9,10 @@ from typing import Any
 
 from ..observe.alarms import Raised
 from ..observe.figures import Figures, Trouble
+from .inquiry import read
 from .processes import HOST, runs
 from .project import Project
-from .stored import STALE_SECONDS, Phase, Wish, WorkerRow, read, stock
+from .stored import STALE_SECONDS, Phase, Wish, WorkerRow, stock
 
 
 @dataclass(frozen=True, slots=True)

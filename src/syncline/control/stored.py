@@ -1,20 +1,16 @@
-"""What the state database holds, as values, and how it is read; `state` opens and writes it.
+"""What the state database holds, as values, and the questions that it answers; `state` opens and writes it.
 
-Light to import: looking at a SQLite file of today's version loads no SQLAlchemy, which takes longer than all
-the rest of `syncline status`.
+Light to import, for who only looks (`inquiry`).
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import orjson
 
@@ -152,20 +148,6 @@ def reports(select: Select, pipelines: Collection[str], most: int) -> list[Repor
     ]
 
 
-def read(project: Project, question: Callable[[Select], Answer]) -> Answer:
-    """The answer to one of these questions, as of one moment. NeedsOperator when the state database cannot be
-    read."""
-    if (file := state_file(project)) is not None:
-        try:
-            return _ask(file, question)
-        except (sqlite3.Error, LookupError):
-            pass  # not there, not of today, or damaged: `state` makes it, brings it up to date or says so
-    from .state import open_state
-
-    with open_state(project) as state:
-        return state.ask(question)
-
-
 def state_file(project: Project) -> Path | None:
     """The SQLite file that is the state database; None where it is something else."""
     given = project.configuration.state.url
@@ -173,15 +155,6 @@ def state_file(project: Project) -> Path | None:
         return project.room / "state.db"
     scheme, _, path = resolve(given).partition(":///")
     return project.folder / Path(path).expanduser() if scheme == "sqlite" and "?" not in path else None
-
-
-def _ask(path: Path, question: Callable[[Select], Answer]) -> Answer:
-    uri = f"file:{quote(str(path))}?mode=rw"  # never makes one
-    with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as file:
-        file.execute("BEGIN")
-        if file.execute("SELECT version_num FROM alembic_version").fetchone() != (VERSION,):
-            raise LookupError
-        return question(file.execute)
 
 
 def _worker(columns: dict[str, Any]) -> WorkerRow:
