@@ -9,7 +9,8 @@ from collections.abc import Callable
 from ..connector import Source
 from ..errors import SynclineError
 
-CANARY_SECONDS = 10.0
+CANARY_SECONDS = 60.0
+"""How often an idle stream writes to both ends for this (Race 13: timed, and never because of that)."""
 
 
 class Canary:

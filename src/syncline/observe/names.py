@@ -75,7 +75,7 @@ METRICS = (
     Metric(
         *("end_to_end_seconds", "gauge", "seconds", ()),
         "what a message takes from the source's log to the position at the target (PostgreSQL, while"
-        " following); one is sent every 10 seconds, and the one on its way counts as long as it has taken",
+        " following); one is sent every minute, and the one on its way counts as long as it has taken",
         _one(lambda figures, now: figures.end_to_end_seconds),
     ),
     Metric(
