@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 	$(BIN)/syncline demo
 
 test: $(VENV)/ready
-	$(BIN)/pytest -m "not deep" --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -m "not deep" --numprocesses 3 --dist worksteal
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -89,9 +89,9 @@ def test_an_index_that_somebody_dropped_does_not_come_back_with_them(pair: tuple
 
 
 def test_rows_of_a_table_that_stands_still_do_not_stop_a_swap(pair: tuple[str, str]) -> None:
-    """The table that they refer to is copied anew, and their own was dropped."""
+    """The table that they refer to is copied anew, and their own was dropped, which was asked for by name."""
     source, target = pair
-    with Following(source, target) as following:
+    with Following(source, target, tables=["child", "parent"]) as following:
         wait_for(lambda: state(target, "child") == "live" == state(target, "parent"), "the first copy")
         assert keys(target) == [("child_parent_fkey", True)]
         execute(source, "DROP TABLE child", "DELETE FROM parent WHERE id = 1")

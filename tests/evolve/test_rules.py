@@ -130,7 +130,7 @@ def test_what_rules_name_is_gone_and_the_other_tables_go_on(pair: tuple[str, str
     execute(source, LOST[case], "INSERT INTO other VALUES (1)")
     failed = "SELECT state = 'failed' FROM syncline.tables WHERE name = 't'"
     for number in (2, 3):
-        with Following(source, target, rules=rules) as following:
+        with Following(source, target, rules=rules, tables=["t", "other"]) as following:
             wait_for(lambda: value(target, failed) is True, "the stop")
             execute(source, f"INSERT INTO other VALUES ({number})")
             wait_for(lambda at=number: last(target) == at, "the other table's rows")  # type: ignore[misc]

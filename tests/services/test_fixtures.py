@@ -43,5 +43,6 @@ def test_a_database_goes_with_what_would_keep_it(postgres_url: str, left: str) -
     connection.close()
     with psycopg.connect(postgres_url) as maintenance:
         there = maintenance.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchall()
-        slots = maintenance.execute("SELECT 1 FROM pg_replication_slots").fetchall()
+        query = "SELECT slot_name FROM pg_replication_slots WHERE slot_name = 'left_behind'"
+        slots = maintenance.execute(query).fetchall()
     assert (there, slots) == ([], [])
