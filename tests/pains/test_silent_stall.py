@@ -94,3 +94,26 @@ def test_one_is_on_its_way_at_most_and_a_failed_one_is_not_waited_for() -> None:
     bird.send(wire)  # type: ignore[arg-type]
     now[0] += 9
     assert (len(sent), bird.seconds) == (3, 9)
+
+
+def test_a_slow_one_is_followed_at_once_and_a_quick_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of a stall that is over must not keep its alarm; an idle stream must write little."""
+    monkeypatch.setattr(canary, "CANARY_SECONDS", 60.0)
+    now = [100.0]
+    sent: list[int] = []
+    wire = Wire(lambda stream, number: sent.append(number) is None)
+    bird = Canary("s", lambda: now[0])
+    bird.send(wire)  # type: ignore[arg-type]
+    now[0] += 30
+    bird.arrived(sent[-1])
+    bird.send(wire)  # type: ignore[arg-type]
+    assert len(sent) == 2
+    now[0] += 1
+    bird.arrived(sent[-1])
+    assert bird.seconds == 1
+    now[0] += 59
+    bird.send(wire)  # type: ignore[arg-type]
+    assert len(sent) == 2
+    now[0] += 1
+    bird.send(wire)  # type: ignore[arg-type]
+    assert len(sent) == 3

@@ -12,6 +12,9 @@ from ..errors import SynclineError
 CANARY_SECONDS = 60.0
 """How often an idle stream writes to both ends for this (Race 13: timed, and never because of that)."""
 
+QUICK_SECONDS = 2.0
+"""One that takes longer is followed by another at once: the delay that it told may be over."""
+
 
 class Canary:
     """Sends a numbered message through the log, and another one some time after it came back.
@@ -47,7 +50,8 @@ class Canary:
         """The target's position is past the message of that number."""
         if self._sent is not None and self._sent[0] == number:
             now = self._clock()
-            self._last, self._due, self._sent = now - self._sent[1], now + CANARY_SECONDS, None
+            self._last, self._sent = now - self._sent[1], None
+            self._due = now + (CANARY_SECONDS if self._last <= QUICK_SECONDS else 0.0)
 
     @property
     def seconds(self) -> float | None:
