@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -155,3 +157,23 @@ def value(url: str, query: str) -> object:
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(query).fetchone()
         return row[0] if row else None
+
+
+@contextmanager
+def meanwhile(write: Callable[[int], None]) -> Iterator[None]:
+    """A thread that writes with one number after the other while the `with` is open."""
+    over = threading.Event()
+
+    def work() -> None:
+        for number in itertools.count(10_001):
+            if over.wait(0.02):
+                return
+            write(number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

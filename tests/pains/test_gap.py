@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,7 +21,7 @@ from syncline.errors import NeedsOperator, Refused
 from syncline.model import State, TableName
 from tests.conftest import Databases
 from tests.oracle import compare
-from tests.runs import Following, Notices, execute, sync, value, verdicts, wait_for
+from tests.runs import Following, Notices, execute, meanwhile, sync, value, verdicts, wait_for
 
 from .conftest import TABLE
 from .watch import count, live
@@ -82,25 +82,14 @@ def drop_slots(source: str) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def writing(source: str) -> Iterator[None]:
+def writing(source: str) -> AbstractContextManager[None]:
     """Somebody goes on writing to the other table meanwhile."""
-    over = threading.Event()
 
-    def write() -> None:
-        key = 10_000
-        while not over.wait(0.02):
-            key += 1
-            execute(source, f"INSERT INTO u VALUES ({key}, 'meanwhile')", "UPDATE u SET note = note || '.'"
-                    f" WHERE id = {key % 50}")  # fmt: skip
+    def write(key: int) -> None:
+        insert = f"INSERT INTO u VALUES ({key}, 'meanwhile')"
+        execute(source, insert, f"UPDATE u SET note = note || '.' WHERE id = {key % 50}")
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return meanwhile(write)
 
 
 def ask(shop: Shop, *tables: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from syncline.control.resync import resync
 from syncline.engine.report import Options
 from syncline.errors import NeedsOperator
 from tests.oracle import compare
-from tests.runs import Following, sync, verdicts, wait_for
+from tests.runs import Following, meanwhile, sync, verdicts, wait_for
 
 NAMED = {"pipeline": "shop", "pipelines": ("shop",), "keep": True}
 
@@ -73,24 +71,9 @@ def put(copy: Path, path: Path) -> None:
     os.replace(copy, path)
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> AbstractContextManager[None]:
     """Somebody goes on writing to the other table meanwhile."""
-    over = threading.Event()
-
-    def work() -> None:
-        key = 10_000
-        while not over.wait(0.02):
-            key += 1
-            write(path, "u", key)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return meanwhile(lambda key: write(path, "u", key))
 
 
 def mend(files: tuple[Path, Path]) -> None:

@@ -48,8 +48,8 @@ def missing(source: Source, schemas: Sequence[Schema]) -> list[SchemaChange]:
 
 def lost(target: Target, states: Iterable[TableState]) -> list[TableName]:
     """The tables that are followed and that the target has no more: somebody dropped them there."""
-    there = {schema.table for schema in target.discover()}
     written = [state.schema.table for state in states if state.state in WRITTEN and not state.aside]
+    there = {schema.table for schema in target.discover()} if written else set()
     return [table for table in written if target.place(table) not in there]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .schema import Column
 
@@ -97,6 +98,23 @@ class Rows:
         masks = [None if mask is None else mask.take(at) for mask in self.unsent]
         taken = Rows.of(self.columns, [array.take(at) for array in self.arrays], masks)
         return taken if self.arrays else Rows((), len(indices))
+
+    def by_unsent(self) -> Iterator[Rows]:
+        """The rows by their set of sent columns, each with these columns only; those without any unsent cell
+        first."""
+        masked = [at for at, mask in enumerate(self.unsent) if mask is not None]
+        if not masked:
+            if self.count:
+                yield self
+            return
+        flags = [pc.cast(pc.cast(self.unsent[at], pa.int8()), pa.string()) for at in masked]
+        patterns = pc.binary_join_element_wise(*flags, "")
+        for pattern in sorted(pc.unique(patterns).to_pylist()):
+            unsent = {at for at, flag in zip(masked, pattern, strict=True) if flag == "1"}
+            chosen = pc.equal(patterns, pattern)
+            kept = [at for at in range(len(self.columns)) if at not in unsent]
+            arrays = [pc.filter(self.arrays[at], chosen) for at in kept]
+            yield Rows.of([self.columns[at] for at in kept], arrays)
 
     def pieces(self, max_bytes: int) -> Iterator[Rows]:
         """The rows in order, in pieces of about `max_bytes`, of which nothing is copied."""

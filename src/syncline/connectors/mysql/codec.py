@@ -59,14 +59,6 @@ _FIXED: Final = {
 }
 
 
-def unsent_of(decoded: binlog.Decoded, place: int) -> pa.Array | None:
-    """True where a cell of that column is unsent; None where all are sent."""
-    buffers = decoded.column(place)
-    if not buffers.holes:
-        return None
-    return pa.Array.from_buffers(pa.bool_(), decoded.count, [None, pa.py_buffer(buffers.unsent)], 0)
-
-
 def _array(type: pa.DataType, count: int, parts: list[Any], buffers: binlog.Buffers) -> pa.Array:
     held = [pa.py_buffer(part) for part in (buffers.validity, *parts)]
     return pa.Array.from_buffers(type, count, held, buffers.nulls)

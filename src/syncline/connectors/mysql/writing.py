@@ -103,7 +103,7 @@ def _read_as(session: Session, told: Declared, column: Column, variable: str) ->
 def upsert(session: Session, table: Table, rows: Rows) -> Rows:
     """Write rows by key; the keys of those with unsent cells that are not there."""
     missing = []
-    for part in by_unsent(rows):
+    for part in rows.by_unsent():
         whole = set(part.columns) == set(table.schema.names)
         if whole and not table.uniques:
             # What MariaDB knows alone, MySQL calls deprecated, with a warning a column.
@@ -262,19 +262,3 @@ def delete(session: Session, table: Table, keys: Rows) -> None:
     """Delete by key."""
     for condition in key_conditions(table.described, table.schema, keys):
         session.run(f"DELETE FROM {quote(table.name)} WHERE {condition}")
-
-
-def by_unsent(rows: Rows) -> Iterator[Rows]:
-    """Rows by their set of sent columns, each with these columns only; rows without any unsent cell first."""
-    masked = [at for at, mask in enumerate(rows.unsent) if mask is not None]
-    if not masked:
-        if rows.count:
-            yield rows
-        return
-    flags = [pc.cast(pc.cast(rows.unsent[at], pa.int8()), pa.string()) for at in masked]
-    patterns = pc.binary_join_element_wise(*flags, "")
-    for pattern in sorted(pc.unique(patterns).to_pylist()):
-        unsent = {at for at, flag in zip(masked, pattern, strict=True) if flag == "1"}
-        chosen = pc.equal(patterns, pattern)
-        kept = [at for at in range(len(rows.columns)) if at not in unsent]
-        yield Rows.of([rows.columns[at] for at in kept], [pc.filter(rows.arrays[at], chosen) for at in kept])

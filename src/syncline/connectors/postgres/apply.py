@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
-import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import pq, sql
 
@@ -110,7 +109,7 @@ class PostgresApply:
                 return self._saved(lambda: self._upsert(state, rows), alone=rows.count == 1)
 
     def _upsert(self, state: TableState, rows: Rows) -> Rows:
-        parts = [self._stage(state, part) for part in _by_unsent(rows)]
+        parts = [self._stage(state, part) for part in rows.by_unsent()]
         missing = [self._missing(state, part) for part in parts if not part.whole]
         uniques = self._target.uniques(self._member(state), state.schema.key)
         if not uniques:
@@ -487,19 +486,3 @@ def _children_first(states: Sequence[TableState]) -> Iterator[TableState]:
         free = next((state for state in left if state.schema.table not in parents), left[0])
         left.remove(free)
         yield free
-
-
-def _by_unsent(rows: Rows) -> Iterator[Rows]:
-    """Rows by their set of sent columns, each with these columns only; rows without any unsent cell first."""
-    masked = [at for at, mask in enumerate(rows.unsent) if mask is not None]
-    if not masked:
-        if rows.count:
-            yield rows
-        return
-    flags = [pc.cast(pc.cast(rows.unsent[at], pa.int8()), pa.string()) for at in masked]
-    patterns = pc.binary_join_element_wise(*flags, "")
-    for pattern in sorted(pc.unique(patterns).to_pylist()):
-        unsent = {at for at, flag in zip(masked, pattern, strict=True) if flag == "1"}
-        chosen = pc.equal(patterns, pattern)
-        kept = [at for at in range(len(rows.columns)) if at not in unsent]
-        yield Rows.of([rows.columns[at] for at in kept], [pc.filter(rows.arrays[at], chosen) for at in kept])

@@ -254,9 +254,6 @@ class PostgresStore:
         table = schema if isinstance(schema, TableName) else schema.table
         return table.schema or self._namespace, table.name
 
-    def _identifier(self, table: TableName) -> sql.Identifier:
-        return sql.Identifier(*self._member(table))
-
     def _sort(self, member: Member) -> str:
         """The table's relkind; '' when it does not exist."""
         if member not in self._sorts:
